@@ -1,0 +1,1 @@
+"""Run evaluations of language models, and of the programs built on them."""

@@ -1,0 +1,183 @@
+"""Which errors pass by themselves, told by their shape.
+
+Users bring clients of many makes (httpx and its successor, aiohttp, the openai and anthropic SDKs,
+requests in a thread). None of them is imported here: an error is known by the status that it carries,
+by its place among Python's own errors, and else by the names of its classes.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+import time
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from functools import cache
+from typing import Any
+
+__all__ = ["is_refusal", "is_transient", "retry_after", "status_of"]
+
+TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
+REFUSAL_STATUSES = frozenset({429, 503, 529})
+
+_NETWORK_ERRNOS = frozenset(
+    getattr(errno, name)
+    for name in (
+        "ECONNABORTED",
+        "ECONNREFUSED",
+        "ECONNRESET",
+        "EHOSTDOWN",
+        "EHOSTUNREACH",
+        "ENETDOWN",
+        "ENETRESET",
+        "ENETUNREACH",
+        "ENOTCONN",
+        "EPIPE",
+        "ESHUTDOWN",
+        "ETIMEDOUT",
+    )
+    if hasattr(errno, name)
+)
+
+# Names of the classes under which clients file "no (whole) answer arrived", found by looking at httpx,
+# httpx2, httpcore, aiohttp, requests, urllib3, openai and anthropic. Their siblings that a retry cannot
+# mend (an unsupported scheme, too many redirects, a bad certificate) are not among them.
+_TRANSIENT_NAMES = frozenset(
+    {
+        "APIConnectionError",
+        "APITimeoutError",
+        "ChunkedEncodingError",
+        "ClientConnectionError",
+        "ClientPayloadError",
+        "ConnectTimeout",
+        "ConnectionError",
+        "IncompleteRead",
+        "ModelConnectionError",
+        "NetworkError",
+        "ProtocolError",
+        "ReadTimeout",
+        "RemoteProtocolError",
+        "ServerDisconnectedError",
+        "ServerTimeoutError",
+        "Timeout",
+        "TimeoutException",
+    }
+)
+_PERMANENT_NAMES = frozenset(
+    {
+        "ClientConnectorCertificateError",
+        "ClientConnectorSSLError",
+        "InvalidURL",
+        "LocalProtocolError",
+        "SSLCertVerificationError",
+        "SSLError",
+        "UnsupportedProtocol",
+    }
+)
+
+
+def status_of(error: BaseException) -> int | None:
+    """Return the HTTP status that an error carries, whichever client raised it.
+
+    :param error: any exception
+    :return: a status from 100 to 599, or None where it carries none
+    """
+    response = getattr(error, "response", None)
+    for holder, name in (
+        (error, "status_code"),
+        (error, "status"),
+        (response, "status_code"),
+        (response, "status"),
+        (error, "code"),
+    ):
+        status = getattr(holder, name, None)
+        if isinstance(status, int) and 100 <= status <= 599:
+            return int(status)
+    return None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Tell whether trying again may help.
+
+    True for connection errors, timeouts and network-related OS errors, and for the HTTP statuses 408,
+    409, 425, 429 and 5xx.
+
+    :param error: any exception
+    """
+    status = status_of(error)
+    if status is not None:
+        return status in TRANSIENT_STATUSES or status >= 500
+    kind = type(error)
+    if _is_permanent_kind(kind):
+        return False
+    if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror, socket.herror)):
+        return True
+    if isinstance(error, OSError) and error.errno in _NETWORK_ERRNOS:
+        return True
+    return _is_transient_kind(kind)
+
+
+def is_refusal(error: BaseException) -> bool:
+    """Tell whether the error is a server's refusal for load: 429, 503, or 529 (overloaded).
+
+    :param error: any exception
+    """
+    return status_of(error) in REFUSAL_STATUSES
+
+
+def retry_after(error: BaseException) -> float | None:
+    """Return the seconds that a server asked to wait, from its `Retry-After` header.
+
+    Understands a number of seconds and an HTTP date, and the finer `retry-after-ms` that some providers
+    send beside it.
+
+    :param error: any exception; its `response.headers` or its own `headers` are read
+    :return: seconds, never negative, or None where the server did not say or what it said is no time
+    """
+    headers = getattr(getattr(error, "response", None), "headers", None)
+    if headers is None:
+        headers = getattr(error, "headers", None)
+    if headers is None or not hasattr(headers, "get"):
+        return None
+    milliseconds = _number(_header(headers, "retry-after-ms"))
+    if milliseconds is not None:
+        return max(0.0, milliseconds / 1000)
+    value = _header(headers, "retry-after")
+    if value is None:
+        return None
+    seconds = _number(value)
+    if seconds is not None:
+        return max(0.0, seconds)
+    try:
+        at = parsedate_to_datetime(value.strip())
+    except ValueError:
+        return None
+    return max(0.0, at.timestamp() - time.time())
+
+
+@cache
+def _is_transient_kind(kind: type[BaseException]) -> bool:
+    return any(base.__name__ in _TRANSIENT_NAMES for base in kind.__mro__)
+
+
+@cache
+def _is_permanent_kind(kind: type[BaseException]) -> bool:
+    return any(base.__name__ in _PERMANENT_NAMES for base in kind.__mro__)
+
+
+def _header(headers: Mapping[str, Any], name: str) -> str | None:
+    # httpx's and aiohttp's headers ignore case; a plain dict does not.
+    value = headers.get(name)
+    if value is None:
+        value = headers.get(name.title())
+    return value if isinstance(value, str) else None
+
+
+def _number(text: str | None) -> float | None:
+    if text is None:
+        return None
+    try:
+        number = float(text)
+    except ValueError:
+        return None
+    return number if number == number and abs(number) != float("inf") else None
