@@ -1,1 +1,99 @@
-"""Run evaluations of language models, and of the programs built on them."""
+"""Run evaluations of language models, and of the programs built on them.
+
+Everything public is here, loaded when it is first used, so that importing aeval stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aeval.context import record_usage as record_usage
+    from aeval.dataset import Dataset as Dataset
+    from aeval.errors import AevalError as AevalError
+    from aeval.evaluation import Evaluation as Evaluation
+    from aeval.middleware.base import Middleware as Middleware
+    from aeval.middleware.base import stack as stack
+    from aeval.middleware.concurrency import Concurrency as Concurrency
+    from aeval.middleware.rate import Rate as Rate
+    from aeval.middleware.retry import Retry as Retry
+    from aeval.middleware.timeout import Timeout as Timeout
+    from aeval.monitor import LoopBlockedWarning as LoopBlockedWarning
+    from aeval.report.report import Report as Report
+    from aeval.result import Failure as Failure
+    from aeval.result import Result as Result
+    from aeval.result import Timing as Timing
+    from aeval.result import Usage as Usage
+    from aeval.sample import Sample as Sample
+    from aeval.score import Score as Score
+    from aeval.stream import Run as Run
+    from aeval.stream import Stats as Stats
+    from aeval.stream import run as run
+    from aeval.stream import run_sync as run_sync
+    from aeval.threads import in_process as in_process
+
+_HOMES = {
+    "AevalError": "errors",
+    "Concurrency": "middleware.concurrency",
+    "Dataset": "dataset",
+    "Evaluation": "evaluation",
+    "Failure": "result",
+    "LoopBlockedWarning": "monitor",
+    "Middleware": "middleware.base",
+    "Rate": "middleware.rate",
+    "Report": "report.report",
+    "Result": "result",
+    "Retry": "middleware.retry",
+    "Run": "stream",
+    "Sample": "sample",
+    "Score": "score",
+    "Stats": "stream",
+    "Timeout": "middleware.timeout",
+    "Timing": "result",
+    "Usage": "result",
+    "in_process": "threads",
+    "record_usage": "context",
+    "run": "stream",
+    "run_sync": "stream",
+    "stack": "middleware.base",
+}
+
+__all__ = [
+    "AevalError",
+    "Concurrency",
+    "Dataset",
+    "Evaluation",
+    "Failure",
+    "LoopBlockedWarning",
+    "Middleware",
+    "Rate",
+    "Report",
+    "Result",
+    "Retry",
+    "Run",
+    "Sample",
+    "Score",
+    "Stats",
+    "Timeout",
+    "Timing",
+    "Usage",
+    "in_process",
+    "record_usage",
+    "run",
+    "run_sync",
+    "stack",
+]
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"module 'aeval' has no attribute {name!r}")
+    value = getattr(import_module(f"aeval.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -6,32 +6,63 @@ task or thread, finds it here and notes what it waited for, what was retried and
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, cast
 
-from aeval.result import RetriedAttempt, Usage
+from aeval.result import Failure, Fields, Result, RetriedAttempt, Usage
+from aeval.sample import Sample
+from aeval.score import Score
 
-__all__ = ["Record", "current_record", "record_usage"]
+__all__ = ["Record", "Totals", "current_record", "record_usage", "result_of"]
 
 
-class Record:
-    """What has been noted of one sample so far. Times are in seconds of the event loop's clock."""
+class Record(Sample[Any]):
+    """A sample, with what has been noted of it so far. Times are in seconds of the event loop's clock."""
 
     # Class attributes are the starting values: most samples never write most of these, and an instance
     # with nothing in it costs a third of one that sets eight attributes.
+    totals: Totals
+    # Whether any of the times below was written.
+    timed: bool = False
     slot: float = 0.0
     rate: float = 0.0
     backoff: float = 0.0
     task: float = 0.0
-    refused: int = 0
     retried: tuple[RetriedAttempt, ...] = ()
     usage: Usage | None = None
     output: Any = None
+    # What each scorer returned so far, by the scorer's name; None until the task has its output.
+    returned: list[tuple[str, Any]] | None = None
 
     @property
     def waited(self) -> float:
         """Seconds spent waiting, of whatever kind."""
         return self.slot + self.rate + self.backoff
+
+    def wait(self, *, slot: float = 0.0, rate: float = 0.0) -> None:
+        """Note seconds spent waiting for a concurrency slot, or for the rate."""
+        self.timed = True
+        self.slot += slot
+        self.rate += rate
+
+    def retry(self, attempt: RetriedAttempt) -> None:
+        """Note an attempt that failed and is tried again."""
+        self.retried += (attempt,)
+        self.timed = True
+        self.backoff += attempt.backoff
+        self.totals.retried += 1
+        self.totals.refused += attempt.refused
+
+
+class Totals:
+    """What the samples of a run add up to while they are still in flight."""
+
+    __slots__ = ("refused", "retried")
+
+    def __init__(self) -> None:
+        self.retried = 0
+        self.refused = 0
 
 
 current_record: ContextVar[Record | None] = ContextVar("aeval_record", default=None)
@@ -57,3 +88,39 @@ def record_usage(
         requests=requests,
     )
     record.usage = used if record.usage is None else record.usage + used
+
+
+def result_of(
+    record: Record,
+    evaluation: str,
+    total: float,
+    output: Any,
+    scores: Mapping[str, Score],
+    error: Failure | None,
+    usage: Usage | None,
+    metadata: dict[str, Any],
+) -> Result[Any, Any]:
+    """Make the result of a sample.
+
+    :param total: seconds from the sample's start to its end
+    """
+    retried = record.retried
+    fields: Fields[Any, Any] = Fields(
+        record.id,
+        record.index,
+        record.repeat,
+        evaluation,
+        record.row,
+        output,
+        scores,
+        error,
+        1 + len(retried),
+        (total, record.slot, record.rate, record.backoff, record.task) if record.timed else (total,),
+        usage,
+        metadata,
+        retried,
+    )
+    # Filled in as an object that can be changed, then made one that cannot: a frozen class sets each field
+    # by a call, which took as long as the rest of a sample's way through the runner.
+    fields.__class__ = Result
+    return cast("Result[Any, Any]", fields)

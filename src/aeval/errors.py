@@ -69,8 +69,7 @@ class MissingExtraError(ConfigurationError, ImportError):
 
     def __init__(self, what: str, package: str, extra: str) -> None:
         super().__init__(
-            f"{what} needs the package {package!r}, which is not installed: "
-            f"run `pip install 'aeval[{extra}]'`"
+            f"{what} needs the package {package!r}, which is not installed: run `pip install 'aeval[{extra}]'`"
         )
 
 

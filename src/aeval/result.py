@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import linecache
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, TypeVar
 
 import attrs
 
@@ -47,9 +47,7 @@ class Usage:
         )
 
 
-# Timing is made once a sample: slots would make attrs set each field through object.__setattr__, at
-# three times the cost.
-@attrs.frozen(slots=False)
+@attrs.frozen
 class Timing:
     """Where one sample's time went, in seconds.
 
@@ -112,15 +110,17 @@ class Failure:
     :param message: the error's message
     :param retriable: whether trying again may help
     :param status: the HTTP status that it carried, if any
+    :param refused: whether a server refused the call for load (429, 503, 529)
     """
 
     kind: str
     message: str
     retriable: bool = False
     status: int | None = None
+    refused: bool = False
     # The stack of each error of the chain, outermost first: its places and the line that names the error.
     # The source lines are read only when someone looks, never on the event loop.
-    _chain: tuple[tuple[tuple[_Place, ...], str, str], ...] = attrs.field(default=(), repr=False)
+    _chain: tuple[tuple[tuple[_Place, ...], str, str], ...] = attrs.field(default=(), repr=False, alias="chain")
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
@@ -130,6 +130,7 @@ class Failure:
             message=str(error),
             retriable=is_transient(error),
             status=status_of(error),
+            refused=is_refusal(error),
             chain=_chain_of(error),
         )
 
@@ -154,8 +155,54 @@ class Failure:
         return f"{self.kind}: {self.message}" if self.message else self.kind
 
 
+def _chain_of(error: BaseException) -> tuple[tuple[tuple[_Place, ...], str, str], ...]:
+    chain: list[tuple[tuple[_Place, ...], str, str]] = []
+    link = ""
+    current: BaseException | None = error
+    seen: set[int] = set()
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        chain.append((_places_of(current), _line_of(current), link))
+        if current.__cause__ is not None:
+            current, link = current.__cause__, _CAUSE
+        elif current.__suppress_context__:
+            current = None
+        else:
+            current, link = current.__context__, _CONTEXT
+    return tuple(chain)
+
+
+_CAUSE = "The above exception was the direct cause of the following exception:"
+_CONTEXT = "During handling of the above exception, another exception occurred:"
+_OWN_FOLDER = __file__.rpartition("result.py")[0]
+
+
+def _places_of(error: BaseException) -> tuple[_Place, ...]:
+    places: list[_Place] = []
+    step = error.__traceback__
+    while step is not None and len(places) < 100:
+        code = step.tb_frame.f_code
+        if not code.co_filename.startswith(_OWN_FOLDER):
+            places.append((code.co_filename, step.tb_lineno, code.co_name))
+        step = step.tb_next
+    return tuple(places)
+
+
+def _line_of(error: BaseException) -> str:
+    kind = type(error)
+    name = (
+        kind.__qualname__
+        if kind.__module__ in {"builtins", "__main__"}
+        else f"{kind.__module__}.{kind.__qualname__}"
+    )
+    text = str(error)
+    return f"{name}: {text}" if text else name
+
+
 @attrs.define
-class _Fields(Generic[RowT, OutputT]):
+class Fields(Generic[RowT, OutputT]):
+    """The fields of a `Result`, while they may still be set."""
+
     id: SampleId
     index: int
     repeat: int
@@ -165,13 +212,14 @@ class _Fields(Generic[RowT, OutputT]):
     scores: Mapping[str, Score]
     error: Failure | None
     attempts: int
-    timing: Timing
+    # The arguments of its Timing, which is made when someone asks: most of a run's are never looked at.
+    times: tuple[float, ...]
     usage: Usage | None
     metadata: dict[str, Any]
     retried: tuple[RetriedAttempt, ...]
 
 
-class Result(_Fields[RowT, OutputT]):
+class Result(Fields[RowT, OutputT]):
     """What became of one sample: its output and scores, or its error.
 
     A scorer may build one, to give more than scores; the run fills in the rest::
@@ -196,7 +244,6 @@ class Result(_Fields[RowT, OutputT]):
     :ivar error: None, or the `Failure`
     :ivar attempts: how many attempts were made, wherever the retrying layer sits
     :ivar retried: the attempts that failed and were tried again, with what each cost
-    :ivar timing: where its time went
     :ivar usage: tokens and requests, or None where none were noted
     :ivar metadata: what the scorer gave
     """
@@ -214,7 +261,7 @@ class Result(_Fields[RowT, OutputT]):
         made: dict[str, Score] = {}
         for position, score in enumerate(scores):
             made.update(scores_of(score, "score" if position == 0 else f"score_{position + 1}"))
-        fields = _Fields.__setattr__
+        fields = Fields.__setattr__
         for name, value in (
             ("id", ""),
             ("index", -1),
@@ -225,12 +272,17 @@ class Result(_Fields[RowT, OutputT]):
             ("scores", made),
             ("error", None),
             ("attempts", 1),
-            ("timing", Timing()),
+            ("times", ()),
             ("usage", usage),
             ("metadata", {**(metadata or {}), **extra}),
             ("retried", ()),
         ):
             fields(self, name, value)
+
+    @property
+    def timing(self) -> Timing:
+        """Where the sample's time went."""
+        return Timing(*self.times)
 
     @property
     def ok(self) -> bool:
@@ -243,6 +295,11 @@ class Result(_Fields[RowT, OutputT]):
         if len(self.scores) != 1:
             return None
         return next(iter(self.scores.values())).value
+
+    def _repr_html_(self) -> str:
+        from aeval.report.render import result_as_html
+
+        return result_as_html(self)
 
     def __setattr__(self, name: str, value: object) -> None:
         raise attrs.exceptions.FrozenInstanceError

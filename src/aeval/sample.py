@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
+
+import attrs
 
 __all__ = ["Sample", "SampleId"]
 
@@ -11,7 +13,9 @@ RowT = TypeVar("RowT")
 SampleId = str | int
 
 
-class Sample(NamedTuple, Generic[RowT]):
+# Neither frozen nor slotted: one is made for every sample, and either would triple what that costs.
+@attrs.define(slots=False, eq=False)
+class Sample(Generic[RowT]):
     """One row with its identity.
 
     :param id: the row's own `id`, else its index

@@ -17,7 +17,8 @@ __all__ = ["Score", "ScoreValue", "refuse_awaitable"]
 ScoreValue: TypeAlias = bool | int | float | str
 
 
-@attrs.frozen
+# Not frozen, since one is made for every sample, and freezing would triple what that costs.
+@attrs.define
 class Score:
     """What a scorer says of one sample: a named value, and why.
 
@@ -93,7 +94,7 @@ def _add(scores: dict[str, Score], score: Score, default: str) -> dict[str, Scor
     return scores
 
 
-def _score(value: object, name: str, scorer: str) -> Score:
+def _score(value: Any, name: str, scorer: str) -> Score:
     if isinstance(value, Score):
         return attrs.evolve(value, name=name)
     if isinstance(value, (bool, str)):
@@ -101,8 +102,10 @@ def _score(value: object, name: str, scorer: str) -> Score:
     if isinstance(value, (int, float)):
         _check_value(value, name)
         return Score(value, name)
-    if isinstance(value, Real) or _is_numpy_scalar(value):
-        return _score(value.item() if _is_numpy_scalar(value) else float(value), name, scorer)
+    if _is_numpy_scalar(value):
+        return _score(value.item(), name, scorer)
+    if isinstance(value, Real):
+        return _score(float(value), name, scorer)
     refuse_awaitable(value, f"what the scorer {scorer!r} returned")
     if value is None:
         raise ScoreError(f"the scorer {scorer!r} returned nothing (None): return a score")

@@ -10,9 +10,9 @@ from __future__ import annotations
 import errno
 import socket
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from datetime import UTC
 from email.utils import parsedate_to_datetime
-from functools import cache
 from typing import Any
 
 __all__ = ["is_refusal", "is_transient", "retry_after", "status_of"]
@@ -52,11 +52,14 @@ _TRANSIENT_NAMES = frozenset(
         "ConnectTimeout",
         "ConnectionError",
         "IncompleteRead",
+        "MalformedResponse",
         "ModelConnectionError",
         "NetworkError",
         "ProtocolError",
         "ReadTimeout",
         "RemoteProtocolError",
+        "SSLEOFError",
+        "SSLZeroReturnError",
         "ServerDisconnectedError",
         "ServerTimeoutError",
         "Timeout",
@@ -74,6 +77,8 @@ _PERMANENT_NAMES = frozenset(
         "UnsupportedProtocol",
     }
 )
+# Connections that were cut while TLS was spoken: filed under the permanent SSLError, and yet they pass.
+_CUT_NAMES = frozenset({"SSLEOFError", "SSLZeroReturnError"})
 
 
 def status_of(error: BaseException) -> int | None:
@@ -107,14 +112,16 @@ def is_transient(error: BaseException) -> bool:
     status = status_of(error)
     if status is not None:
         return status in TRANSIENT_STATUSES or status >= 500
-    kind = type(error)
-    if _is_permanent_kind(kind):
+    # A bad certificate comes wrapped in what the client files under lost connections, by the SDKs even twice.
+    causes = list(_causes(error))
+    permanent = any(_is_named(cause, _PERMANENT_NAMES) for cause in causes)
+    if permanent and not any(_is_named(cause, _CUT_NAMES) for cause in causes):
         return False
     if isinstance(error, (ConnectionError, TimeoutError, socket.gaierror, socket.herror)):
         return True
     if isinstance(error, OSError) and error.errno in _NETWORK_ERRNOS:
         return True
-    return _is_transient_kind(kind)
+    return _is_named(error, _TRANSIENT_NAMES)
 
 
 def is_refusal(error: BaseException) -> bool:
@@ -152,17 +159,23 @@ def retry_after(error: BaseException) -> float | None:
         at = parsedate_to_datetime(value.strip())
     except ValueError:
         return None
+    if at.tzinfo is None:  # "-0000": the time of no place in particular, which is still counted from UTC
+        at = at.replace(tzinfo=UTC)
     return max(0.0, at.timestamp() - time.time())
 
 
-@cache
-def _is_transient_kind(kind: type[BaseException]) -> bool:
-    return any(base.__name__ in _TRANSIENT_NAMES for base in kind.__mro__)
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error, the one that it was raised from, and so on."""
+    seen: set[int] = set()
+    cause: BaseException | None = error
+    while cause is not None and id(cause) not in seen:
+        yield cause
+        seen.add(id(cause))
+        cause = cause.__cause__
 
 
-@cache
-def _is_permanent_kind(kind: type[BaseException]) -> bool:
-    return any(base.__name__ in _PERMANENT_NAMES for base in kind.__mro__)
+def _is_named(error: BaseException, names: frozenset[str]) -> bool:
+    return any(base.__name__ in names for base in type(error).__mro__)
 
 
 def _header(headers: Mapping[str, Any], name: str) -> str | None:

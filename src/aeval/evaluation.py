@@ -1,0 +1,163 @@
+"""Evaluation: the frozen description of what is run."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Generic, TypeAlias, TypeVar, overload
+
+import attrs
+
+from aeval.binding import columns_of
+from aeval.dataset import Dataset
+from aeval.errors import ConfigurationError
+from aeval.metrics import Metric
+from aeval.middleware.base import Middleware, Stack, name_of, stack
+
+__all__ = ["Evaluation", "Scorer"]
+
+RowT = TypeVar("RowT")
+OutputT = TypeVar("OutputT")
+
+Rows: TypeAlias = Iterable[RowT] | AsyncIterable[RowT]
+Scorer: TypeAlias = Callable[..., Any]
+
+
+@attrs.frozen(init=False)
+class Evaluation(Generic[RowT, OutputT]):
+    """A dataset, a scorer, and the task between them. It runs nothing by itself: give it to `run`.
+
+    Columns are bound to parameters by name for mappings, dataclasses and their like, by position (or by the
+    names in `columns`) for tuples; a single value is the one column. With a task, the task takes the columns
+    that its parameters name, and a scorer takes `output` and the columns that its parameters name; of rows
+    that are pairs without names the task takes the first, a scorer `(output, expected)`. A parameter named
+    `row`, where no column has that name, takes the whole row.
+
+    :param dataset: rows, as an iterable, an async iterable, a file's path, a Hugging Face, pandas or polars
+        table, or a callable that opens one of these anew
+    :param scorer: an (async) callable, or a sequence of them, from columns (and output) to a score
+    :param task: the system under test: an (async) callable from columns to an output
+    :param name: what to call it; by default the scorer's name
+    :param columns: names for the columns of tuples, as `"question,answer"` or a sequence
+    :param metrics: further metrics, each a function of all values of a score
+    :param repeats: how often each row is evaluated, 1 or more
+    :param middleware: layers around each sample, outermost first, for when `run` is given none
+    :raises ConfigurationError: if an argument cannot work
+    """
+
+    dataset: Dataset[RowT]
+    scorer: tuple[Scorer, ...]
+    task: Callable[..., Awaitable[OutputT] | OutputT] | None
+    name: str
+    columns: tuple[str, ...] | None
+    metrics: tuple[Metric, ...]
+    repeats: int
+    middleware: Stack | None
+
+    @overload
+    def __init__(
+        self: Evaluation[dict[str, Any], OutputT],
+        dataset: str | Path,
+        scorer: Scorer | Sequence[Scorer],
+        *,
+        task: Callable[..., Awaitable[OutputT]] | None = None,
+        name: str | None = None,
+        columns: str | Sequence[str] | None = None,
+        metrics: Sequence[Metric] | None = None,
+        repeats: int = 1,
+        middleware: Middleware | Sequence[Middleware] | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        dataset: Rows[RowT] | Dataset[RowT] | Callable[[], Rows[RowT]],
+        scorer: Scorer | Sequence[Scorer],
+        *,
+        task: Callable[..., Awaitable[OutputT]] | None = None,
+        name: str | None = None,
+        columns: str | Sequence[str] | None = None,
+        metrics: Sequence[Metric] | None = None,
+        repeats: int = 1,
+        middleware: Middleware | Sequence[Middleware] | None = None,
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        dataset: Rows[RowT] | Dataset[RowT] | Callable[[], Rows[RowT]] | str | Path,
+        scorer: Scorer | Sequence[Scorer],
+        *,
+        task: Callable[..., OutputT] | None = None,
+        name: str | None = None,
+        columns: str | Sequence[str] | None = None,
+        metrics: Sequence[Metric] | None = None,
+        repeats: int = 1,
+        middleware: Middleware | Sequence[Middleware] | None = None,
+    ) -> None: ...
+
+    def __init__(
+        self,
+        dataset: Any,
+        scorer: Scorer | Sequence[Scorer],
+        *,
+        task: Any = None,
+        name: str | None = None,
+        columns: str | Sequence[str] | None = None,
+        metrics: Sequence[Metric] | None = None,
+        repeats: int = 1,
+        middleware: Middleware | Sequence[Middleware] | None = None,
+    ) -> None:
+        scorers = (scorer,) if callable(scorer) else tuple(scorer)
+        _check_callables(scorers, task, metrics or ())
+        fields = {
+            "dataset": dataset if isinstance(dataset, Dataset) else Dataset(dataset),
+            "scorer": scorers,
+            "task": task,
+            "name": _checked_name(name, scorers),
+            "columns": columns_of(columns),
+            "metrics": tuple(metrics or ()),
+            "repeats": checked_repeats(repeats),
+            "middleware": None if middleware is None else layers_of(middleware),
+        }
+        for field, value in fields.items():
+            object.__setattr__(self, field, value)
+
+
+def layers_of(middleware: Middleware | Sequence[Middleware]) -> Stack:
+    """Make a stack out of one layer or a sequence of them."""
+    return stack(middleware) if callable(middleware) else stack(*middleware)
+
+
+def checked_repeats(repeats: int) -> int:
+    """Return the number of repeats.
+
+    :raises ConfigurationError: if it is not a whole number of 1 or more
+    """
+    if isinstance(repeats, bool) or not isinstance(repeats, int) or repeats < 1:
+        raise ConfigurationError(f"repeats is {repeats!r}: give a whole number, 1 or more")
+    return repeats
+
+
+def _check_callables(scorers: Sequence[object], task: object, metrics: Sequence[object]) -> None:
+    if not scorers:
+        raise ConfigurationError("there is no scorer: give a callable, or a sequence of them")
+    if task is not None and not callable(task):
+        raise ConfigurationError(f"the task is {task!r}: give an (async) callable")
+    for what, calls in (("scorer", scorers), ("metric", metrics)):
+        for call in calls:
+            if not callable(call):
+                raise ConfigurationError(f"the {what} is {call!r}: give an (async) callable")
+    names = [name_of(scorer) for scorer in scorers]
+    for name in names:
+        if name != "<lambda>" and names.count(name) > 1:
+            raise ConfigurationError(f"two scorers are named {name!r}: rename one of them")
+
+
+def _checked_name(name: str | None, scorers: Sequence[Scorer]) -> str:
+    if name is None:
+        name = name_of(scorers[0])
+        return "evaluation" if name == "<lambda>" else name
+    if not isinstance(name, str) or not name.strip():
+        raise ConfigurationError(f"the evaluation's name is {name!r}: give a text")
+    return name

@@ -1,0 +1,9 @@
+"""Layers around an async call: each takes an async callable and gives back another."""
+
+from aeval.middleware.base import Middleware, Stack, stack
+from aeval.middleware.concurrency import Concurrency
+from aeval.middleware.rate import Rate
+from aeval.middleware.retry import Retry
+from aeval.middleware.timeout import Timeout
+
+__all__ = ["Concurrency", "Middleware", "Rate", "Retry", "Stack", "Timeout", "stack"]

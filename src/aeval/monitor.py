@@ -1,0 +1,146 @@
+"""Monitor: a thread beside a run that notices a blocked loop, and paints the progress.
+
+It is a thread since a blocked loop cannot notice itself, and since writing to a terminal may block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from functools import partial
+from types import CodeType, FrameType
+from typing import Protocol
+
+from anyio import to_thread
+
+__all__ = ["Display", "LoopBlockedWarning", "Monitor"]
+
+TICK = 0.02
+BLOCKED_AFTER = 0.1
+
+
+class LoopBlockedWarning(UserWarning):
+    """The event loop was blocked, so that nothing else of the run could go on."""
+
+
+class Display(Protocol):
+    """What shows a run's progress."""
+
+    interval: float
+    """Seconds between two paintings."""
+
+    def paint(self, *, last: bool) -> None:
+        """Show how far the run is. Called from a thread."""
+        ...
+
+
+class Monitor:
+    """Watch a run's loop from a thread of its own.
+
+    :param names: the evaluations' names
+    :param place: given a frame of the loop's thread, tells which evaluation it belongs to, if any
+    :param display: what shows the progress; None for nothing
+    """
+
+    def __init__(
+        self, names: Sequence[str], place: Callable[[FrameType], str | None], display: Display | None = None
+    ) -> None:
+        self._names = names
+        self._place = place
+        self._display = display
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._reported: set[str] = set()
+        self._answered = True
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to watch the running loop; called from its thread."""
+        watched = threading.get_ident()
+        context = copy_context()  # a notebook's output finds its cell by it
+        self._thread = threading.Thread(
+            target=partial(context.run, self._watch, loop, watched), name="aeval monitor", daemon=True
+        )
+        self._thread.start()
+
+    async def aclose(self) -> None:
+        """Paint for the last time, and wait for the thread's end."""
+        if self._thread is not None:
+            self._stop.set()
+            await to_thread.run_sync(self._thread.join)
+            self._thread = None
+
+    def _watch(self, loop: asyncio.AbstractEventLoop, watched: int) -> None:
+        asked = painted = ticked = time.monotonic()
+        culprit: tuple[str | None, str, int, str] | None = None
+        while not self._stop.wait(TICK):
+            now = time.monotonic()
+            late, ticked = now - ticked > 2 * TICK, now
+            if self._answered:
+                if culprit is not None:
+                    self._report(loop, culprit, now - asked)
+                    culprit = None
+                asked, self._answered = now, False
+                try:
+                    loop.call_soon_threadsafe(self._answer)
+                except RuntimeError:
+                    return  # the loop was closed under the run
+            # Where this thread came late itself, the machine was busy, and the loop need not be blocked.
+            elif not late and culprit is None and now - asked > BLOCKED_AFTER - TICK:
+                culprit = self._find(watched)
+            if self._display is not None and now - painted >= self._display.interval:
+                painted = now
+                self._display.paint(last=False)
+        if self._display is not None:
+            self._display.paint(last=True)
+
+    def _answer(self) -> None:
+        self._answered = True
+
+    def _find(self, watched: int) -> tuple[str | None, str, int, str] | None:
+        """Return whose code holds the loop: the evaluation, and the innermost place outside of Python's own library."""
+        frame = sys._current_frames().get(watched)  # noqa: SLF001 - the one way to look at another thread
+        innermost: tuple[str, int, str] | None = None
+        own = __file__.rpartition("monitor.py")[0]
+        while frame is not None:
+            code = frame.f_code
+            name = self._place(frame)
+            if name is not None:
+                filename, line, function = innermost or (code.co_filename, frame.f_lineno, code.co_name)
+                return name, filename, line, function
+            if innermost is None and not code.co_filename.startswith((own, _LIBRARY)):
+                innermost = code.co_filename, frame.f_lineno, code.co_name
+            frame = frame.f_back
+        return None if innermost is None else (None, *innermost)
+
+    def _report(
+        self, loop: asyncio.AbstractEventLoop, culprit: tuple[str | None, str, int, str], seconds: float
+    ) -> None:
+        evaluation, filename, line, function = culprit
+        if seconds < BLOCKED_AFTER or (evaluation or "") in self._reported:
+            return
+        self._reported.add(evaluation or "")
+        if evaluation is not None:
+            whose = f"evaluation {evaluation!r}"
+        else:
+            whose = f"code beside the evaluation {', '.join(map(repr, self._names))}"
+        message = (
+            f"{whose} blocked the event loop for {seconds:.2f} s, in {function}: meanwhile no other sample could go on. "
+            "Await an async call there, or make the function sync: aeval runs those in threads"
+        )
+        category = LoopBlockedWarning
+        loop.call_soon_threadsafe(
+            partial(warnings.warn_explicit, message, category, filename, line, registry={})
+        )
+
+
+_LIBRARY = asyncio.__file__.rpartition("asyncio")[0]
+
+
+def frame_finder(code: CodeType, find: Callable[[FrameType], str]) -> Callable[[FrameType], str | None]:
+    """Return a function that finds the evaluation of a frame, if the frame runs a certain code."""
+    return lambda frame: find(frame) if frame.f_code is code else None

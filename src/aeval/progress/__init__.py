@@ -1,0 +1,45 @@
+"""Showing how far a run is: in a terminal, in a notebook, or as plain lines."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from aeval.monitor import Display
+
+if TYPE_CHECKING:
+    from aeval.stream import Stats
+
+__all__ = ["display_for"]
+
+
+def display_for(progress: bool | None, title: str, stats: Callable[[], Stats]) -> Display | None:
+    """Choose how to show a run's progress.
+
+    :param progress: None where someone is looking, True always, False never
+    :param title: what is being run
+    :param stats: returns the run's figures of the moment
+    """
+    if progress is False:
+        return None
+    if _in_notebook():
+        from aeval.progress.notebook import NotebookDisplay
+
+        return NotebookDisplay(title, stats)
+    if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+        from aeval.progress.terminal import TerminalDisplay
+
+        return TerminalDisplay(title, stats)
+    if progress is None:
+        return None
+    from aeval.progress.plain import PlainDisplay
+
+    return PlainDisplay(title, stats)
+
+
+def _in_notebook() -> bool:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None and hasattr(ipython, "get_ipython") else None
+    return shell is not None and hasattr(shell, "kernel")

@@ -1,0 +1,151 @@
+"""Showing reports and results: as text, as HTML, as what JSON can hold."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from html import escape
+from typing import Any
+
+import attrs
+
+from aeval.report.report import Report
+from aeval.result import Result
+
+__all__ = ["as_dict", "as_html", "as_text", "result_as_html"]
+
+MAIN = ("accuracy", "mean")
+BESIDE = ("stderr", "ci_low", "ci_high", "n")
+
+
+def as_text(report: Report[Any, Any]) -> str:
+    """Return the report as a table of text."""
+    lines = [f"{report.name}  ({report.status})", ""]
+    lines += _table(("score", "metric", "value", "stderr", "95 % interval", "n"), list(_metric_rows(report)))
+    lines += ["", *(f"{name:<9} {value}" for name, value in _facts(report))]
+    if report.errors:
+        rows = [
+            (group.kind, str(group.n), str(group.id), _short(group.message, 70))
+            for group in report.errors.values()
+        ]
+        lines += ["", *_table(("error", "n", "first in", "message"), rows)]
+    return "\n".join(lines)
+
+
+def as_html(report: Report[Any, Any]) -> str:
+    """Return the report as a fragment of HTML."""
+    metrics = _html_table(("score", "metric", "value", "stderr", "95 % interval", "n"), _metric_rows(report))
+    facts = "<br>".join(f"<b>{escape(name)}</b> {escape(value)}" for name, value in _facts(report))
+    errors = ""
+    if report.errors:
+        rows = [(g.kind, str(g.n), str(g.id), _short(g.message, 200)) for g in report.errors.values()]
+        errors = _html_table(("error", "n", "first in", "message"), rows)
+    title = f"<b>{escape(report.name)}</b> ({escape(report.status)})"
+    return f'<div class="aeval-report">{title}{metrics}<p>{facts}</p>{errors}</div>'
+
+
+def result_as_html(result: Result[Any, Any]) -> str:
+    """Return a result as a fragment of HTML."""
+    rows = [("id", str(result.id)), ("evaluation", result.evaluation), ("row", _short(repr(result.row), 500))]
+    if result.output is not None:
+        rows.append(("output", _short(str(result.output), 2000)))
+    for name, score in result.scores.items():
+        reason = f" - {score.reason}" if score.reason else ""
+        rows.append((name, f"{score.value}{reason}"))
+    if result.error is not None:
+        rows.append(("error", str(result.error)))
+    timing = f"{_seconds(result.timing.total)}, {_counted(result.attempts, 'attempt')}"
+    rows.append(("time", timing))
+    return f'<div class="aeval-result">{_html_table((), rows)}</div>'
+
+
+def as_dict(report: Report[Any, Any]) -> dict[str, Any]:
+    """Return the report as what JSON can hold, without the results."""
+    return {
+        "name": report.name,
+        "status": report.status,
+        "summary": {name: {key: _jsonable(x) for key, x in m.items()} for name, m in report.summary.items()},
+        "n": report.n,
+        "scored": report.scored,
+        "errored": report.errored,
+        "errors": {kind: attrs.asdict(group) for kind, group in report.errors.items()},
+        "duration": report.duration,
+        "timing": attrs.asdict(report.timing),
+        "usage": None if report.usage is None else attrs.asdict(report.usage),
+        "attempts": report.attempts,
+        "refused": report.refused,
+        "abandoned_threads": report.abandoned_threads,
+        "evaluations": {name: as_dict(part) for name, part in report.evaluations.items() if part is not report},
+    }
+
+
+def _jsonable(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _metric_rows(report: Report[Any, Any]) -> Iterable[tuple[str, ...]]:
+    for name, metrics in report.summary.items():
+        interval = f"{_number(metrics.get('ci_low'))} to {_number(metrics.get('ci_high'))}"
+        for metric, value in metrics.items():
+            if metric in MAIN:
+                stderr = _number(metrics.get("stderr"))
+                yield name, metric, _number(value), stderr, interval, f"{metrics['n']:.0f}"
+            elif metric not in BESIDE:
+                yield name, metric, _number(value), "", "", f"{metrics['n']:.0f}"
+
+
+def _facts(report: Report[Any, Any]) -> Iterable[tuple[str, str]]:
+    yield "samples", f"{report.n}: {report.scored} scored, {report.errored} errored"
+    yield "attempts", f"{report.attempts}, {report.refused} refused"
+    yield "time", f"{_seconds(report.duration)}, {report.throughput:,.1f} samples/s"
+    timing = report.timing
+    yield "a sample", " ".join(f"{q} {_seconds(getattr(timing, q))}" for q in ("p50", "p95", "p99", "max"))
+    parts = [
+        f"{part} {_seconds(getattr(timing, part))}" for part in ("slot", "rate", "backoff", "task", "scorers")
+    ]
+    yield "spent in", ", ".join(parts)
+    if report.usage is not None:
+        usage = report.usage
+        counts = f"{usage.input_tokens:,} input and {usage.output_tokens:,} output tokens"
+        yield "usage", f"{counts} in {_counted(usage.requests, 'request')}"
+    if report.abandoned_threads:
+        yield "threads", f"{report.abandoned_threads} still at work on calls that were given up"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    if not rows:
+        return ["no scores"]
+    widths = [max(len(row[place]) for row in (head, *rows)) for place in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in (head, ["-" * width for width in widths], *rows)
+    ]
+
+
+def _html_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
+    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
+    return f"<table>{f'<tr>{top}</tr>' if head else ''}{body}</table>"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return "unknown" if value != value else f"{value:.4g}"
+
+
+def _seconds(value: float) -> str:
+    if value < 1e-3:
+        return f"{value * 1e6:.0f} µs"
+    if value < 1:
+        return f"{value * 1e3:.0f} ms"
+    return f"{value:.1f} s" if value < 120 else f"{value / 60:.1f} min"
+
+
+def _short(text: str, most: int) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= most else line[: most - 3] + "..."
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,0 +1,402 @@
+"""The window: the one task group, in which samples become results.
+
+A pool of workers, at most as many as the window is wide, takes samples one after another and runs each to
+its end. A worker is started when a sample is admitted and no other worker is free to take the next one, so
+a small dataset starts few. Workers hand their results over at once; it is the admission of new samples that
+waits while the consumer is behind. So at any time there are at most `window` samples in flight, and at most
+twice as many held.
+
+The task group lives in a task of its own, the driver. The consumer only receives.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextvars import copy_context
+from typing import Any
+
+import attrs
+from anyio import CancelScope, create_task_group, move_on_after
+from anyio.abc import TaskGroup
+
+from aeval.clock import clock_of
+from aeval.context import Record, Totals, current_record
+from aeval.errors import RunError, TooManyErrors
+from aeval.lane import WAIT, Lane
+from aeval.monitor import Monitor
+from aeval.result import Result
+from aeval.threads import Threads
+
+__all__ = ["Limits", "Runner"]
+
+# Where it is not known how many samples there will be, a fraction of errors is judged from this many on.
+FRACTION_FROM = 100
+CLOSING_SECONDS = 5.0
+# Finished results that may wait for the consumer before admission waits too. Few enough that they are gone
+# again before the garbage collector looks at them, and enough that going from worker to consumer and back
+# costs a sample next to nothing.
+MOST_READY = 64
+
+AnyResult = Result[Any, Any]
+
+
+@attrs.frozen
+class Limits:
+    """When a run stops before its end, and how it hands its results over.
+
+    :param window: samples in flight at once
+    :param ordered: whether results come in the order of the dataset
+    :param max_errors: errored samples that are put up with: a count, or a fraction as a float below 1
+    :param raise_errors: whether the first sample that errors ends the run with its error
+    :param total: how many samples there will be, if that is known
+    """
+
+    window: int
+    ordered: bool = False
+    max_errors: int | float | None = None
+    raise_errors: bool = False
+    total: int | None = None
+
+    def excess(self, errored: int, finished: int, *, ended: bool) -> TooManyErrors | None:
+        """Return the error to stop with, if there are more errors than are put up with."""
+        most = self.max_errors
+        if most is None or not errored:
+            return None
+        if isinstance(most, int):
+            over = errored > most
+        elif self.total is not None:
+            over = errored > most * self.total
+        else:
+            over = (ended or finished >= FRACTION_FROM) and errored > most * finished
+        if not over:
+            return None
+        allowed = f"{most}" if isinstance(most, int) else f"{most:.3g} of the samples"
+        return TooManyErrors(
+            f"{errored} of {finished} finished samples errored, more than max_errors={allowed} allows: look at "
+            "the results' errors, or raise max_errors",
+            errored=errored,
+            finished=finished,
+        )
+
+
+class _Left(RunError):
+    """What a consumer gets that comes back to a run which it left."""
+
+
+class Runner:
+    """One run, from its lanes' samples to results in the consumer's hands.
+
+    :ivar status: `"running"`, `"finished"`, `"stopped"` or `"failed"`
+    """
+
+    def __init__(self, lanes: list[Lane], limits: Limits, threads: Threads, monitor: Monitor) -> None:
+        self.lanes = lanes
+        self.threads = threads
+        self.totals = Totals()
+        self.status = "running"
+        self.started = self.ended = 0.0
+        self._limits = limits
+        self._window = limits.window
+        self._most_ready = min(limits.window, MOST_READY)
+        self._monitor = monitor
+        self._open: deque[Lane] = deque(lanes)
+        self._admitted = 0
+        self._workers = 0
+        self._stopping = False
+        self._stirring = False
+        self._failure: BaseException | None = None
+        self._parked: deque[asyncio.Future[None]] = deque()
+        self._readers: deque[asyncio.Future[None]] = deque()
+        self._ready: deque[AnyResult] = deque()
+        self._early: dict[int, AnyResult] = {}
+        self._next = 0
+        self._driver: asyncio.Task[None] | None = None
+
+    # The consumer's side.
+
+    def start(self) -> None:
+        """Start the driver, in the running loop."""
+        self._loop = loop = asyncio.get_running_loop()
+        self._now = clock_of(loop)
+        self._scope = CancelScope()
+        self.started = loop.time()
+        self._driver = loop.create_task(self._drive(), name="aeval run")
+
+    async def receive(self) -> AnyResult | None:
+        """Wait for a result.
+
+        Cancelled while it waits, it cancels the run and waits for its end.
+
+        :return: the next result; None at the run's end
+        :raises BaseException: what ended the run, after every result that was finished
+        """
+        while not self._ready:
+            if self.status != "running":
+                await self.join()
+                if self._failure is not None:
+                    raise self._failure
+                return None
+            turn = self._loop.create_future()
+            self._readers.append(turn)
+            try:
+                await turn
+            except asyncio.CancelledError:
+                await self.cancel()
+                raise
+        return self.take_ready()
+
+    def take_ready(self) -> AnyResult | None:
+        """Return the next result, if there is one at hand."""
+        if not self._ready:
+            return None
+        result = self._ready.popleft()
+        if self._parked and 2 * len(self._ready) <= self._most_ready:
+            self._stir()
+        return result
+
+    def stop(self) -> None:
+        """Admit no more samples; those in flight finish."""
+        self._stopping = True
+        if self._driver is not None and self.status == "running":
+            for lane in self.lanes:
+                if lane.refilling:
+                    lane.fetching.cancel()
+            _wake_all(self._parked)
+
+    def abandon(self) -> None:
+        """Cancel what is in flight, without waiting for it."""
+        self._stopping = True
+        if self._driver is not None and self.status == "running":
+            self._failure = self._failure or _Left(
+                "the run was left before its end: call run() again to start anew"
+            )
+            self._scope.cancel()
+
+    async def cancel(self) -> None:
+        """Cancel what is in flight, and wait for its end."""
+        self.abandon()
+        with CancelScope(shield=True):
+            await self.join()
+
+    async def join(self) -> None:
+        """Wait until nothing of the run is left."""
+        if self._driver is not None:
+            await asyncio.wait({self._driver})
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that the run is in."""
+        return self._loop
+
+    @property
+    def duration(self) -> float:
+        """Seconds since the start, up to the end."""
+        if self._driver is None:
+            return 0.0
+        return (self.ended if self.status != "running" else self._loop.time()) - self.started
+
+    @property
+    def finished(self) -> int:
+        """Samples that finished."""
+        return sum(lane.fold.n for lane in self.lanes)
+
+    @property
+    def errored(self) -> int:
+        """Samples that errored."""
+        return sum(lane.fold.errored for lane in self.lanes)
+
+    @property
+    def in_flight(self) -> int:
+        """Samples that were started and have not finished."""
+        return self._admitted - self.finished if self.status == "running" else 0
+
+    # The driver's side.
+
+    async def _drive(self) -> None:
+        try:
+            with self._scope:
+                for lane in self.lanes:
+                    await lane.open()
+                self._monitor.start(self._loop)
+                self._context = copy_context()
+                async with create_task_group() as group:
+                    self._spawn(group)
+        except Exception as error:  # noqa: BLE001 - it is raised to the consumer
+            self._failure = self._failure or error
+        finally:
+            await self._close()
+
+    async def _close(self) -> None:
+        with move_on_after(CLOSING_SECONDS, shield=True):
+            await self._monitor.aclose()
+            for lane in self.lanes:
+                try:
+                    await lane.aclose()
+                except Exception as error:  # noqa: BLE001 - it is raised to the consumer
+                    self._failure = self._failure or error
+        if not self._stopping:
+            self._failure = self._limits.excess(self.errored, self.finished, ended=True)
+        self._ready.extend(result for _, result in sorted(self._early.items()))
+        self._early.clear()
+        self.ended = self._loop.time()
+        if self._failure is None or isinstance(self._failure, _Left):
+            self.status = "stopped" if self._stopping else "finished"
+        else:
+            self.status = "failed"
+        _wake_all(self._readers)
+
+    def _spawn(self, group: TaskGroup) -> None:
+        # Each worker starts with the context that the run was started in, not with what the sample that
+        # happened to make room for it has put there.
+        self._context.copy().run(group.start_soon, self.work, group)
+
+    async def work(self, group: TaskGroup) -> None:
+        """Take samples and run each to its end, until there are no more."""
+        self._workers += 1
+        now, totals, ready, ordered = self._now, self.totals, self._ready, self._limits.ordered
+        try:
+            while True:
+                taken = self._take()
+                if taken is None:
+                    if not await self._may_go_on(group):
+                        return
+                    continue
+                if self._parked or self._workers < self._window:
+                    self._stir(group)
+                lane, record = taken
+                record.totals = totals
+                place = self._admitted
+                self._admitted += 1
+                current_record.set(record)
+                started = now()
+                try:
+                    returned = await lane.call(record)
+                    result = lane.result(record, returned, now() - started)
+                except Exception as error:  # noqa: BLE001 - errors of samples are data
+                    self._record_error(lane, place, record, error, now() - started)
+                    continue
+                except asyncio.CancelledError as error:
+                    # Unless the run is being cancelled, it was something that the sample waited for.
+                    if self._scope.cancel_called or _is_cancelled():
+                        raise
+                    self._record_error(lane, place, record, error, now() - started)
+                    continue
+                lane.fold.add(result)
+                if ordered:
+                    self._put_in_order(place, result)
+                else:
+                    ready.append(result)
+                if self._readers and ready:
+                    _wake_first(self._readers)
+        except Exception as error:  # noqa: BLE001 - a fault of ours; it is raised to the consumer
+            self._fail(error, cancel=True)
+        finally:
+            self._workers -= 1
+
+    def _record_error(self, lane: Lane, place: int, record: Record, error: BaseException, total: float) -> None:
+        result = lane.errored(record, error, total)
+        lane.fold.add(result)
+        if self._limits.raise_errors:
+            self._fail(error, cancel=True)
+            return
+        if self._limits.ordered:
+            self._put_in_order(place, result)
+        else:
+            self._ready.append(result)
+        if self._readers and self._ready:
+            _wake_first(self._readers)
+        excess = self._limits.excess(self.errored, self.finished, ended=False)
+        if excess is not None:
+            self._fail(excess, cancel=True)
+
+    def _put_in_order(self, place: int, result: AnyResult) -> None:
+        self._early[place] = result
+        while self._next in self._early:
+            self._ready.append(self._early.pop(self._next))
+            self._next += 1
+
+    # Admission.
+
+    def _take(self) -> tuple[Lane, Record] | None:
+        """Take the next sample, of each evaluation in turn; None where there is none at hand, or no room."""
+        lanes = self._open
+        if self._stopping or len(self._ready) >= self._most_ready or len(self._early) >= self._window:
+            return None
+        passed = 0
+        while passed < len(lanes):
+            lane = lanes[0]
+            try:
+                record = WAIT if lane.refilling else next(lane.samples, None)
+            except Exception as error:  # noqa: BLE001 - it is raised to the consumer
+                # The dataset broke. What is in flight is sound, and finishes.
+                self._fail(error)
+                return None
+            if record is None:
+                lanes.popleft()
+                continue
+            if len(lanes) > 1:
+                lanes.rotate(-1)
+            if record is not WAIT:
+                return lane, record
+            passed += 1
+        return None
+
+    async def _may_go_on(self, group: TaskGroup) -> bool:
+        """Fetch rows, or wait until there may be room and a row; False when there will be no more."""
+        if self._stopping or not self._open:
+            _wake_all(self._parked)
+            return False
+        dry = next((lane for lane in self._open if not lane.refilling), None)
+        if dry is None or len(self._ready) >= self._most_ready or len(self._early) >= self._window:
+            turn = self._loop.create_future()
+            self._parked.append(turn)
+            await turn
+            return True
+        dry.refilling = True
+        self._stir(group)  # other evaluations may have rows at hand
+        try:
+            with CancelScope() as dry.fetching:
+                await dry.refill()
+        except Exception as error:  # noqa: BLE001 - it is raised to the consumer
+            self._fail(error)
+        finally:
+            dry.refilling = False
+        return True
+
+    def _stir(self, group: TaskGroup | None = None) -> None:
+        """See to it that another worker looks for a sample, once this one waits for something."""
+        if self._parked:
+            if not self._stirring:
+                self._stirring = True
+                self._loop.call_soon(self._wake_one)
+        elif group is not None and self._workers < self._window and not self._stopping:
+            self._spawn(group)
+
+    def _wake_one(self) -> None:
+        self._stirring = False
+        _wake_first(self._parked)
+
+    def _fail(self, error: BaseException, *, cancel: bool = False) -> None:
+        self._failure = self._failure or error
+        self.stop()
+        if cancel:
+            self._scope.cancel()
+
+
+def _wake_first(turns: deque[asyncio.Future[None]]) -> None:
+    while turns:
+        turn = turns.popleft()
+        if not turn.done():
+            turn.set_result(None)
+            return
+
+
+def _wake_all(turns: deque[asyncio.Future[None]]) -> None:
+    while turns:
+        _wake_first(turns)
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

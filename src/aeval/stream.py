@@ -1,0 +1,401 @@
+"""Run: a live stream of results, a context manager, and an awaitable."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack, overload
+
+import anyio
+import attrs
+
+from aeval.errors import ConfigurationError, RunError
+from aeval.evaluation import Evaluation, checked_repeats, layers_of
+from aeval.lane import Lane
+from aeval.middleware.base import Middleware, Stack, stack
+from aeval.middleware.concurrency import Concurrency
+from aeval.middleware.retry import Retry
+from aeval.monitor import Monitor, frame_finder
+from aeval.progress import display_for
+from aeval.report.fold import Fold, merged
+from aeval.report.report import ErrorGroup, Report
+from aeval.result import Result, Usage
+from aeval.runner import Limits, Runner
+from aeval.threads import Threads
+
+__all__ = ["Run", "Stats", "run", "run_sync"]
+
+RowT = TypeVar("RowT")
+OutputT = TypeVar("OutputT")
+OnError = Literal["record", "raise"]
+
+DEFAULT_CONCURRENCY = 10
+# How many samples are in flight for each that a cap lets through: those that sleep before their next
+# attempt are in flight too, and must not keep the others from filling the cap.
+WINDOW_PER_CAP = 4
+# The cap that is assumed where the stack has none.
+ASSUMED_CAP = 100
+
+
+@attrs.frozen
+class Stats:
+    """A run at one moment.
+
+    :param done: samples that finished, the errored ones among them
+    :param errored: samples that errored
+    :param in_flight: samples that were started and have not finished
+    :param total: how many there will be; None where that is not known
+    :param attempts: attempts made
+    :param retried: attempts that failed and were tried again
+    :param refused: attempts that a server refused for load
+    :param waits: seconds waited, by what for: `slot`, `rate`, `backoff`; of the samples that finished
+    :param tokens: tokens used by the samples that finished
+    :param seconds: since the run's start
+    :param throughput: samples finished in a second
+    :param abandoned_threads: threads still working on sync calls that were given up
+    :param metric: the first score's name and mean so far
+    """
+
+    done: int
+    errored: int
+    in_flight: int
+    total: int | None
+    attempts: int
+    retried: int
+    refused: int
+    waits: Mapping[str, float]
+    tokens: int
+    seconds: float
+    throughput: float
+    abandoned_threads: int
+    metric: tuple[str, float] | None
+
+
+class Run(Generic[RowT, OutputT]):
+    """One execution of an evaluation, or of several. Made by `run`.
+
+    It can be iterated over with `async for`, entered with `async with`, or awaited for its `Report`.
+    """
+
+    def __init__(self, runner: Runner, limits: Limits, *, keep: bool) -> None:
+        self._runner = runner
+        self._limits = limits
+        self._kept: list[Result[RowT, OutputT]] | None = [] if keep else None
+        self._stream: Stream[RowT, OutputT] | None = None
+        self._used = False
+
+    def __aiter__(self) -> AsyncIterator[Result[RowT, OutputT]]:
+        return self._stream or self._open()
+
+    async def __aenter__(self) -> Self:
+        self._stream = self._open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._runner.cancel()
+
+    def __await__(self) -> Generator[Any, None, Report[RowT, OutputT]]:
+        return self._whole().__await__()
+
+    async def _whole(self) -> Report[RowT, OutputT]:
+        async for _ in self:
+            pass
+        return self.report
+
+    def _open(self) -> Stream[RowT, OutputT]:
+        if self._used:
+            raise RunError("a run is iterated over once: call run() again to start anew")
+        self._used = True
+        self._runner.start()
+        return Stream(self._runner, self._kept)
+
+    def stop(self) -> None:
+        """Admit no more samples. Those in flight finish, and the stream ends after their results."""
+        self._runner.stop()
+
+    @property
+    def stats(self) -> Stats:
+        """How far the run is."""
+        return stats_of(self._runner, self._limits)
+
+    @property
+    def report(self) -> Report[RowT, OutputT]:
+        """The report of what has finished so far."""
+        return report_of(self._runner, self._kept)
+
+
+class Stream(Generic[RowT, OutputT]):
+    """The results of a run as they come. Dropped before its end, it cancels what is in flight."""
+
+    def __init__(self, runner: Runner, kept: list[Result[RowT, OutputT]] | None) -> None:
+        self._runner = runner
+        self._take = runner.take_ready
+        self._kept = kept
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Result[RowT, OutputT]:
+        result = self._take() or await self._runner.receive()
+        if result is None:
+            raise StopAsyncIteration
+        if self._kept is not None:
+            self._kept.append(result)
+        return result
+
+    async def aclose(self) -> None:
+        """Cancel what is in flight, and wait for its end."""
+        await self._runner.cancel()
+
+    def __del__(self) -> None:
+        runner = self._runner
+        if runner.status == "running":
+            # Whatever thread the collector runs in; and the loop may be closed by now.
+            with suppress(RuntimeError):
+                runner.loop.call_soon_threadsafe(runner.abandon)
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `run`."""
+
+    middleware: Middleware | Sequence[Middleware] | None
+    samples: int | None
+    repeats: int | None
+    window: int | None
+    ordered: bool
+    max_errors: int | float | None
+    on_error: OnError
+    progress: bool | None
+    keep: bool
+
+
+@overload
+def run(
+    evaluation: Evaluation[RowT, OutputT],
+    *,
+    middleware: Middleware | Sequence[Middleware] | None = None,
+    samples: int | None = None,
+    repeats: int | None = None,
+    window: int | None = None,
+    ordered: bool = False,
+    max_errors: float | None = None,
+    on_error: OnError = "record",
+    progress: bool | None = None,
+    keep: bool = False,
+) -> Run[RowT, OutputT]: ...
+
+
+@overload
+def run(evaluation: Sequence[Evaluation[Any, Any]], **options: Unpack[Options]) -> Run[Any, Any]: ...
+
+
+def run(
+    evaluation: Evaluation[Any, Any] | Sequence[Evaluation[Any, Any]],
+    *,
+    middleware: Middleware | Sequence[Middleware] | None = None,
+    samples: int | None = None,
+    repeats: int | None = None,
+    window: int | None = None,
+    ordered: bool = False,
+    max_errors: float | None = None,
+    on_error: OnError = "record",
+    progress: bool | None = None,
+    keep: bool = False,
+) -> Run[Any, Any]:
+    """Run an evaluation, or several over one window.
+
+    What comes back is used in one of three ways::
+
+        async for result in run(evaluation): ...     # results as they come; leaving the loop stops the run
+
+        async with run(evaluation) as results:       # the same, and nothing outlives the block
+            async for result in results: ...
+
+        report = await run(evaluation)               # the whole run, then its report
+
+    :param evaluation: an `Evaluation`, or a sequence of them with names of their own
+    :param middleware: layers around each sample, outermost first, instead of the evaluation's own; by default
+        `[Retry(attempts=3), Concurrency(10)]`
+    :param samples: evaluate the first so many rows only
+    :param repeats: how often each row is evaluated, instead of the evaluation's own `repeats`
+    :param window: samples in flight at once, those asleep between attempts among them; by default four times the
+        largest cap in the middleware, and 400 where there is none
+    :param ordered: give the results in the dataset's order. A slow sample then holds back those behind it.
+    :param max_errors: stop the run when more samples than this errored: a count, or as a float below 1 a fraction
+        (of all samples where their number is known, else of those that finished, from the hundredth on)
+    :param on_error: `"record"` makes an errored sample a result with an `error`; `"raise"` ends the run with it
+    :param progress: show the progress: None where someone is looking (a terminal or a notebook), True always
+        (elsewhere as a plain line every few seconds), False never
+    :param keep: keep the results for the report's `results`, so that memory grows with their number
+    :return: a `Run`; it starts when it is used
+    :raises ConfigurationError: if an argument cannot work. What else goes wrong is raised when the run is used:
+        `BindingError` and `DatasetError` before the first sample, whatever the dataset raises, `TooManyErrors`;
+        each after the results that had finished were handed over.
+    """
+    evaluations = _checked_evaluations(evaluation)
+    if samples is not None:
+        _check_count("samples", samples)
+    if repeats is not None:
+        checked_repeats(repeats)
+    if on_error not in {"record", "raise"}:
+        raise ConfigurationError(f"on_error is {on_error!r}: give 'record' or 'raise'")
+    given = None if middleware is None else layers_of(middleware)
+    default = None if given else stack(Retry(attempts=3), Concurrency(DEFAULT_CONCURRENCY))
+    stacks = [_first(given, each.middleware, default) for each in evaluations]
+    width = _window_of(stacks) if window is None else _check_count("window", window)
+    threads = Threads(width)
+    lanes = [
+        Lane(each, layers, threads, samples, repeats) for each, layers in zip(evaluations, stacks, strict=True)
+    ]
+    totals = [lane.total for lane in lanes]
+    limits = Limits(
+        window=width,
+        ordered=ordered,
+        max_errors=_checked_max_errors(max_errors),
+        raise_errors=on_error == "raise",
+        total=None if None in totals else sum(total or 0 for total in totals),
+    )
+    names = [lane.name for lane in lanes]
+    display = display_for(progress, ", ".join(names), lambda: stats_of(runner, limits))
+    runner = Runner(lanes, limits, threads, Monitor(names, _evaluation_of, display))
+    return Run(runner, limits, keep=keep)
+
+
+def run_sync(
+    evaluation: Evaluation[RowT, OutputT] | Sequence[Evaluation[RowT, OutputT]], **options: Unpack[Options]
+) -> Report[RowT, OutputT]:
+    """Run an evaluation to its end from code that is not async, and return its report.
+
+    :param evaluation: as for `run`, as are the options
+    :raises RunError: if an event loop is running in this thread, as it is in a notebook: await `run` there
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        pass
+    else:
+        raise RunError(
+            "run_sync() was called where an event loop is running, as in a notebook or an async function: "
+            "write `report = await run(...)` there"
+        )
+
+    async def whole() -> Report[RowT, OutputT]:
+        evaluations = evaluation if isinstance(evaluation, Evaluation) else list(evaluation)
+        return await run(evaluations, **options)
+
+    return anyio.run(whole)
+
+
+def stats_of(runner: Runner, limits: Limits) -> Stats:
+    """Return a run's figures of this moment."""
+    folds = [lane.fold for lane in runner.lanes]
+    seconds = runner.duration
+    usages = [fold.usage for fold in folds if fold.usage is not None]
+    waits = {name: sum(getattr(fold.durations, name) for fold in folds) for name in ("slot", "rate", "backoff")}
+    return Stats(
+        done=runner.finished,
+        errored=runner.errored,
+        in_flight=runner.in_flight,
+        total=limits.total,
+        attempts=runner.finished + runner.in_flight + runner.totals.retried,
+        retried=runner.totals.retried,
+        refused=runner.totals.refused + sum(fold.refused_last for fold in folds),
+        waits=waits,
+        tokens=sum(usage.total_tokens for usage in usages),
+        seconds=seconds,
+        throughput=runner.finished / seconds if seconds > 0 else 0.0,
+        abandoned_threads=runner.threads.abandoned,
+        metric=next((first for fold in folds if (first := fold.first) is not None), None),
+    )
+
+
+def report_of(runner: Runner, kept: list[Result[Any, Any]] | None) -> Report[Any, Any]:
+    """Return the report of what has finished."""
+    folds = {lane.name: lane.fold for lane in runner.lanes}
+    parts = {name: _report(name, {name: fold}, runner, _kept_of(kept, name)) for name, fold in folds.items()}
+    if len(parts) == 1:
+        return next(iter(parts.values()))
+    return attrs.evolve(_report(", ".join(folds), folds, runner, kept), evaluations=parts)
+
+
+def _report(
+    name: str, folds: Mapping[str, Fold], runner: Runner, kept: list[Result[Any, Any]] | None
+) -> Report[Any, Any]:
+    usage: Usage | None = None
+    errors: dict[str, ErrorGroup] = {}
+    summary: dict[str, dict[str, float]] = {}
+    for evaluation, fold in folds.items():
+        if fold.usage is not None:
+            usage = fold.usage if usage is None else usage + fold.usage
+        for kind, group in fold.errors.items():
+            earlier = errors.get(kind)
+            errors[kind] = group if earlier is None else attrs.evolve(earlier, n=earlier.n + group.n)
+        for score, metrics in fold.summary().items():
+            summary[score if len(folds) == 1 else f"{evaluation}/{score}"] = metrics
+    return Report(
+        name=name,
+        status=runner.status,
+        summary=summary,
+        n=sum(fold.n for fold in folds.values()),
+        errored=sum(fold.errored for fold in folds.values()),
+        errors=errors,
+        duration=runner.duration,
+        timing=merged(folds.values()).report(),
+        usage=usage,
+        attempts=sum(fold.n + fold.retried for fold in folds.values()),
+        refused=sum(fold.refused for fold in folds.values()),
+        abandoned_threads=runner.threads.abandoned,
+        results=None if kept is None else tuple(kept),
+    )
+
+
+def _kept_of(kept: list[Result[Any, Any]] | None, name: str) -> list[Result[Any, Any]] | None:
+    return None if kept is None else [result for result in kept if result.evaluation == name]
+
+
+def _checked_evaluations(
+    evaluation: Evaluation[Any, Any] | Sequence[Evaluation[Any, Any]],
+) -> list[Evaluation[Any, Any]]:
+    evaluations = [evaluation] if isinstance(evaluation, Evaluation) else list(evaluation)
+    if not evaluations:
+        raise ConfigurationError("there is no evaluation to run: the sequence is empty")
+    for each in evaluations:
+        if not isinstance(each, Evaluation):
+            raise ConfigurationError(f"{each!r} is not an Evaluation: write Evaluation(dataset, scorer)")
+    for name, count in Counter(each.name for each in evaluations).items():
+        if count > 1:
+            raise ConfigurationError(f"{count} evaluations are named {name!r}: give each a name=... of its own")
+    return evaluations
+
+
+def _first(*stacks: Stack | None) -> Stack:
+    return next(found for found in stacks if found is not None)
+
+
+def _window_of(stacks: Sequence[Stack]) -> int:
+    return WINDOW_PER_CAP * max(each.max_concurrency or ASSUMED_CAP for each in stacks)
+
+
+def _check_count(name: str, value: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ConfigurationError(f"{name} is {value!r}: give a whole number, 1 or more")
+    return value
+
+
+def _checked_max_errors(value: float | None) -> int | float | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
+        return value
+    if isinstance(value, float) and math.isfinite(value) and 0 <= value <= 1:
+        return value
+    raise ConfigurationError(
+        f"max_errors is {value!r}: give a whole number of samples, 0 or more, or a fraction of them from 0.0 to 1.0"
+    )
+
+
+_evaluation_of = frame_finder(Runner.work.__code__, lambda frame: str(frame.f_locals["lane"].name))
