@@ -1,12 +1,13 @@
 """The ambient record of the sample that is being run.
 
-The runner sets one `Record` for each sample. Whatever runs for that sample, however deep and in whichever
+The runner makes a `Record` of each sample. Whatever runs for that sample, however deep and in whichever
 task or thread, finds it here and notes what it waited for, what was retried and what was used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -14,7 +15,7 @@ from aeval.result import Failure, Fields, Result, RetriedAttempt, Usage
 from aeval.sample import Sample
 from aeval.score import Score
 
-__all__ = ["Record", "Totals", "current_record", "record_usage", "result_of"]
+__all__ = ["Desk", "Record", "Totals", "current_record", "own_desk", "record_usage", "result_of"]
 
 
 class Record(Sample[Any]):
@@ -22,7 +23,8 @@ class Record(Sample[Any]):
 
     # Class attributes are the starting values: most samples never write most of these, and an instance
     # with nothing in it costs a third of one that sets eight attributes.
-    totals: Totals
+    # The lane that the sample runs in, which keeps its totals.
+    lane: Any
     # Whether any of the times below was written.
     timed: bool = False
     slot: float = 0.0
@@ -51,12 +53,12 @@ class Record(Sample[Any]):
         self.retried += (attempt,)
         self.timed = True
         self.backoff += attempt.backoff
-        self.totals.retried += 1
-        self.totals.refused += attempt.refused
+        self.lane.totals.retried += 1
+        self.lane.totals.refused += attempt.refused
 
 
 class Totals:
-    """What the samples of a run add up to while they are still in flight."""
+    """What the samples of an evaluation add up to while they are still in flight."""
 
     __slots__ = ("refused", "retried")
 
@@ -65,7 +67,41 @@ class Totals:
         self.refused = 0
 
 
-current_record: ContextVar[Record | None] = ContextVar("aeval_record", default=None)
+class Desk:
+    """Where a worker keeps the record of the sample that it is running.
+
+    Each worker puts its desk into its context once: setting a context variable for every sample would cost
+    as much as a middleware layer.
+    """
+
+    __slots__ = ("record",)
+
+    def __init__(self, record: Record | None = None) -> None:
+        self.record = record
+        _desk.set(self)
+
+
+_desk: ContextVar[Desk | None] = ContextVar("aeval_desk", default=None)
+
+
+def current_record() -> Record | None:
+    """Return the record of the sample that is being run; None outside of one."""
+    desk = _desk.get()
+    return None if desk is None else desk.record
+
+
+@contextmanager
+def own_desk() -> Iterator[None]:
+    """Give what is started inside a desk of its own.
+
+    A thread that is given up must not find the worker's next sample on the desk when it comes to an end.
+    """
+    desk = _desk.get()
+    Desk(current_record())
+    try:
+        yield
+    finally:
+        _desk.set(desk)
 
 
 def record_usage(
@@ -78,7 +114,7 @@ def record_usage(
     :param cached_input_tokens: those of the prompt's tokens that the provider read from its cache
     :param requests: requests made
     """
-    record = current_record.get()
+    record = current_record()
     if record is None:
         return
     used = Usage(

@@ -12,7 +12,7 @@ import attrs
 from anyio import CancelScope
 
 from aeval.binding import Bound, Shape, bind
-from aeval.context import Record, result_of
+from aeval.context import Record, Totals, result_of
 from aeval.dataset import Rows, UnreadableRow
 from aeval.errors import RowError, ScoreError
 from aeval.evaluation import Evaluation
@@ -40,7 +40,10 @@ class Lane:
 
     :ivar call: the task and scorers, within the middleware: an async callable of a `Record`
     :ivar samples: the samples to come; gives `WAIT` where rows must be fetched first
+    :ivar dry: whether rows must be fetched first
     :ivar refilling: whether they are being fetched
+    :ivar broken: what the dataset raised
+    :ivar totals: what the samples in flight add up to
     :ivar fetching: the scope in which they are
     """
 
@@ -57,7 +60,10 @@ class Lane:
         self.fold = Fold(self.repeats, evaluation.metrics)
         self.samples: Generator[Record, None, None]
         self.call: Callable[[Record], Awaitable[Any]]
+        self.totals = Totals()
+        self.dry = False
         self.refilling = False
+        self.broken: Exception | None = None
         self.fetching: CancelScope
         self._evaluation = evaluation
         self._layers = layers
@@ -102,9 +108,14 @@ class Lane:
             self.call = self._layers(self._attempt(shape))
 
     async def refill(self) -> None:
-        """Fetch rows; at the dataset's end, end the samples."""
-        if not await self._rows.refill():
+        """Fetch rows; at the dataset's end, or where it breaks, end the samples."""
+        try:
+            if not await self._rows.refill():
+                self.samples.close()
+        except Exception as error:  # noqa: BLE001 - it is raised to the consumer, by the runner
+            self.broken = error
             self.samples.close()
+        self.dry = False
 
     async def aclose(self) -> None:
         """Let go of the dataset."""
@@ -116,13 +127,20 @@ class Lane:
         rows = self._rows
         index = 0
         while limit is None or index < limit:
-            row = next(rows.chunk, _END)
+            try:
+                row = next(rows.chunk, _END)
+            except Exception as error:  # noqa: BLE001 - it is raised to the consumer, by the runner
+                self.broken = error
+                return
             if row is _END:
+                self.dry = True
                 yield WAIT
                 continue
             sample_id = index if id_of is None else id_of(row, index)
             for repeat in repeats:
-                yield Record(sample_id, index, repeat, row)
+                record = Record(sample_id, index, repeat, row)
+                record.lane = self
+                yield record
             index += 1
 
     def _attempt(self, shape: Shape) -> Callable[[Record], Awaitable[Any]]:

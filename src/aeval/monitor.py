@@ -95,6 +95,8 @@ class Monitor:
             if self._display is not None and now - painted >= self._display.interval:
                 painted = now
                 self._display.paint(last=False)
+        if culprit is not None:
+            self._report(loop, culprit, time.monotonic() - asked)
         if self._display is not None:
             self._display.paint(last=True)
 

@@ -174,7 +174,8 @@ def _chain_of(error: BaseException) -> tuple[tuple[tuple[_Place, ...], str, str]
 
 _CAUSE = "The above exception was the direct cause of the following exception:"
 _CONTEXT = "During handling of the above exception, another exception occurred:"
-_OWN_FOLDER = __file__.rpartition("result.py")[0]
+# Between a user's code and its error these say nothing: the run's own machinery.
+_INNARDS = frozenset({"aeval", "anyio", "concurrent", "stamina", "tenacity"})
 
 
 def _places_of(error: BaseException) -> tuple[_Place, ...]:
@@ -182,7 +183,7 @@ def _places_of(error: BaseException) -> tuple[_Place, ...]:
     step = error.__traceback__
     while step is not None and len(places) < 100:
         code = step.tb_frame.f_code
-        if not code.co_filename.startswith(_OWN_FOLDER):
+        if str(step.tb_frame.f_globals.get("__name__")).partition(".")[0] not in _INNARDS:
             places.append((code.co_filename, step.tb_lineno, code.co_name))
         step = step.tb_next
     return tuple(places)

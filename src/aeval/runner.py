@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Generator
 from contextvars import copy_context
 from typing import Any
 
@@ -21,7 +22,7 @@ from anyio import CancelScope, create_task_group, move_on_after
 from anyio.abc import TaskGroup
 
 from aeval.clock import clock_of
-from aeval.context import Record, Totals, current_record
+from aeval.context import Desk, Record
 from aeval.errors import RunError, TooManyErrors
 from aeval.lane import WAIT, Lane
 from aeval.monitor import Monitor
@@ -93,14 +94,12 @@ class Runner:
     def __init__(self, lanes: list[Lane], limits: Limits, threads: Threads, monitor: Monitor) -> None:
         self.lanes = lanes
         self.threads = threads
-        self.totals = Totals()
         self.status = "running"
         self.started = self.ended = 0.0
         self._limits = limits
         self._window = limits.window
         self._most_ready = min(limits.window, MOST_READY)
         self._monitor = monitor
-        self._open: deque[Lane] = deque(lanes)
         self._admitted = 0
         self._workers = 0
         self._stopping = False
@@ -218,6 +217,7 @@ class Runner:
             with self._scope:
                 for lane in self.lanes:
                     await lane.open()
+                self._samples = self.lanes[0].samples if len(self.lanes) == 1 else self._interleaved()
                 self._monitor.start(self._loop)
                 self._context = copy_context()
                 async with create_task_group() as group:
@@ -236,7 +236,7 @@ class Runner:
                 except Exception as error:  # noqa: BLE001 - it is raised to the consumer
                     self._failure = self._failure or error
         if not self._stopping:
-            self._failure = self._limits.excess(self.errored, self.finished, ended=True)
+            self._failure = self._failure or self._limits.excess(self.errored, self.finished, ended=True)
         self._ready.extend(result for _, result in sorted(self._early.items()))
         self._early.clear()
         self.ended = self._loop.time()
@@ -249,26 +249,30 @@ class Runner:
     def _spawn(self, group: TaskGroup) -> None:
         # Each worker starts with the context that the run was started in, not with what the sample that
         # happened to make room for it has put there.
+        self._workers += 1
         self._context.copy().run(group.start_soon, self.work, group)
 
-    async def work(self, group: TaskGroup) -> None:
+    async def work(self, group: TaskGroup) -> None:  # noqa: C901 - a call for each of its parts would cost a fifth more
         """Take samples and run each to its end, until there are no more."""
-        self._workers += 1
-        now, totals, ready, ordered = self._now, self.totals, self._ready, self._limits.ordered
+        desk = Desk()
+        now, samples, ready, early = self._now, self._samples, self._ready, self._early
+        ordered, window, most_ready = self._limits.ordered, self._window, self._most_ready
         try:
             while True:
-                taken = self._take()
-                if taken is None:
-                    if not await self._may_go_on(group):
+                if self._stopping or len(ready) >= most_ready or len(early) >= window:
+                    record = WAIT
+                else:
+                    record = next(samples, None)
+                if record is WAIT or record is None:
+                    if not await self._may_go_on(group, ended=record is None):
                         return
                     continue
                 if self._parked or self._workers < self._window:
                     self._stir(group)
-                lane, record = taken
-                record.totals = totals
+                lane = record.lane
                 place = self._admitted
                 self._admitted += 1
-                current_record.set(record)
+                desk.record = record
                 started = now()
                 try:
                     returned = await lane.call(record)
@@ -318,50 +322,46 @@ class Runner:
 
     # Admission.
 
-    def _take(self) -> tuple[Lane, Record] | None:
-        """Take the next sample, of each evaluation in turn; None where there is none at hand, or no room."""
-        lanes = self._open
-        if self._stopping or len(self._ready) >= self._most_ready or len(self._early) >= self._window:
-            return None
+    def _interleaved(self) -> Generator[Record, None, None]:
+        """Give the evaluations' samples in turn; `WAIT` where one of them must fetch rows, or all do."""
+        lanes = deque(self.lanes)
         passed = 0
-        while passed < len(lanes):
+        while lanes:
             lane = lanes[0]
-            try:
-                record = WAIT if lane.refilling else next(lane.samples, None)
-            except Exception as error:  # noqa: BLE001 - it is raised to the consumer
-                # The dataset broke. What is in flight is sound, and finishes.
-                self._fail(error)
-                return None
+            record = WAIT if lane.refilling else next(lane.samples, None)
             if record is None:
                 lanes.popleft()
                 continue
-            if len(lanes) > 1:
-                lanes.rotate(-1)
-            if record is not WAIT:
-                return lane, record
-            passed += 1
-        return None
+            lanes.rotate(-1)
+            passed = passed + 1 if lane.refilling else 0
+            if not lane.refilling or passed >= len(lanes):
+                passed = 0
+                yield record
 
-    async def _may_go_on(self, group: TaskGroup) -> bool:
+    async def _may_go_on(self, group: TaskGroup, *, ended: bool) -> bool:
         """Fetch rows, or wait until there may be room and a row; False when there will be no more."""
-        if self._stopping or not self._open:
+        if ended:
+            # Where a dataset broke, what is in flight is sound, and finishes.
+            for lane in self.lanes:
+                if lane.broken is not None:
+                    self._fail(lane.broken)
+        if ended or self._stopping:
             _wake_all(self._parked)
             return False
-        dry = next((lane for lane in self._open if not lane.refilling), None)
-        if dry is None or len(self._ready) >= self._most_ready or len(self._early) >= self._window:
+        room = len(self._ready) < self._most_ready and len(self._early) < self._window
+        dry = next((lane for lane in self.lanes if lane.dry and not lane.refilling), None) if room else None
+        if dry is not None:
+            dry.refilling = True
+            self._stir(group)  # other evaluations may have rows at hand
+            try:
+                with CancelScope() as dry.fetching:
+                    await dry.refill()
+            finally:
+                dry.refilling = False
+        else:
             turn = self._loop.create_future()
             self._parked.append(turn)
             await turn
-            return True
-        dry.refilling = True
-        self._stir(group)  # other evaluations may have rows at hand
-        try:
-            with CancelScope() as dry.fetching:
-                await dry.refill()
-        except Exception as error:  # noqa: BLE001 - it is raised to the consumer
-            self._fail(error)
-        finally:
-            dry.refilling = False
         return True
 
     def _stir(self, group: TaskGroup | None = None) -> None:

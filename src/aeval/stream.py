@@ -295,6 +295,7 @@ def run_sync(
 def stats_of(runner: Runner, limits: Limits) -> Stats:
     """Return a run's figures of this moment."""
     folds = [lane.fold for lane in runner.lanes]
+    retried = sum(lane.totals.retried for lane in runner.lanes)
     seconds = runner.duration
     usages = [fold.usage for fold in folds if fold.usage is not None]
     waits = {name: sum(getattr(fold.durations, name) for fold in folds) for name in ("slot", "rate", "backoff")}
@@ -303,9 +304,9 @@ def stats_of(runner: Runner, limits: Limits) -> Stats:
         errored=runner.errored,
         in_flight=runner.in_flight,
         total=limits.total,
-        attempts=runner.finished + runner.in_flight + runner.totals.retried,
-        retried=runner.totals.retried,
-        refused=runner.totals.refused + sum(fold.refused_last for fold in folds),
+        attempts=runner.finished + runner.in_flight + retried,
+        retried=retried,
+        refused=sum(lane.totals.refused + lane.fold.refused_last for lane in runner.lanes),
         waits=waits,
         tokens=sum(usage.total_tokens for usage in usages),
         seconds=seconds,

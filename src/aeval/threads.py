@@ -12,6 +12,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_process, to_thread
 
+from aeval.context import own_desk
 from aeval.errors import ConfigurationError
 from aeval.middleware.slots import Slots
 
@@ -58,9 +59,10 @@ class Threads:
         visit = _Visit(call, self)
         try:
             # The limiter is no limit: anyio's would count a place as free while its thread still works.
-            returned = await to_thread.run_sync(
-                visit, abandon_on_cancel=True, limiter=CapacityLimiter(float("inf"))
-            )
+            with own_desk():
+                returned = await to_thread.run_sync(
+                    visit, abandon_on_cancel=True, limiter=CapacityLimiter(float("inf"))
+                )
         except asyncio.CancelledError:
             visit.abandon()
             raise
