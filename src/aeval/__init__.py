@@ -27,6 +27,13 @@ if TYPE_CHECKING:
     from aeval.result import Usage as Usage
     from aeval.sample import Sample as Sample
     from aeval.score import Score as Score
+    from aeval.scorers.choice import multiple_choice as multiple_choice
+    from aeval.scorers.exact import exact_match as exact_match
+    from aeval.scorers.json_value import json_equal as json_equal
+    from aeval.scorers.number import numeric as numeric
+    from aeval.scorers.numerals import last_number as last_number
+    from aeval.scorers.text import includes as includes
+    from aeval.scorers.text import regex as regex
     from aeval.stream import Run as Run
     from aeval.stream import Stats as Stats
     from aeval.stream import run as run
@@ -52,8 +59,15 @@ _HOMES = {
     "Timeout": "middleware.timeout",
     "Timing": "result",
     "Usage": "result",
+    "exact_match": "scorers.exact",
     "in_process": "threads",
+    "includes": "scorers.text",
+    "json_equal": "scorers.json_value",
+    "last_number": "scorers.numerals",
+    "multiple_choice": "scorers.choice",
+    "numeric": "scorers.number",
     "record_usage": "context",
+    "regex": "scorers.text",
     "run": "stream",
     "run_sync": "stream",
     "stack": "middleware.base",
@@ -78,8 +92,15 @@ __all__ = [
     "Timeout",
     "Timing",
     "Usage",
+    "exact_match",
     "in_process",
+    "includes",
+    "json_equal",
+    "last_number",
+    "multiple_choice",
+    "numeric",
     "record_usage",
+    "regex",
     "run",
     "run_sync",
     "stack",

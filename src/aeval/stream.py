@@ -20,7 +20,7 @@ from aeval.middleware.base import Middleware, Stack, stack
 from aeval.middleware.concurrency import Concurrency
 from aeval.middleware.retry import Retry
 from aeval.monitor import Monitor, frame_finder
-from aeval.progress import display_for
+from aeval.progress import Progress, display_for
 from aeval.report.fold import Fold, merged
 from aeval.report.report import ErrorGroup, Report
 from aeval.result import Result, Usage
@@ -119,6 +119,11 @@ class Run(Generic[RowT, OutputT]):
         """Admit no more samples. Those in flight finish, and the stream ends after their results."""
         self._runner.stop()
 
+    def cancel(self) -> None:
+        """Cancel what is in flight. The stream ends after the results of what had finished."""
+        self._runner.stop()
+        self._runner.abandon()
+
     @property
     def stats(self) -> Stats:
         """How far the run is."""
@@ -171,7 +176,7 @@ class Options(TypedDict, total=False):
     ordered: bool
     max_errors: int | float | None
     on_error: OnError
-    progress: bool | None
+    progress: Progress
     keep: bool
 
 
@@ -186,7 +191,7 @@ def run(
     ordered: bool = False,
     max_errors: float | None = None,
     on_error: OnError = "record",
-    progress: bool | None = None,
+    progress: Progress = None,
     keep: bool = False,
 ) -> Run[RowT, OutputT]: ...
 
@@ -205,7 +210,7 @@ def run(
     ordered: bool = False,
     max_errors: float | None = None,
     on_error: OnError = "record",
-    progress: bool | None = None,
+    progress: Progress = None,
     keep: bool = False,
 ) -> Run[Any, Any]:
     """Run an evaluation, or several over one window.
@@ -231,7 +236,7 @@ def run(
         (of all samples where their number is known, else of those that finished, from the hundredth on)
     :param on_error: `"record"` makes an errored sample a result with an `error`; `"raise"` ends the run with it
     :param progress: show the progress: None where someone is looking (a terminal or a notebook), True always
-        (elsewhere as a plain line every few seconds), False never
+        (elsewhere as a plain line every few seconds), `"plain"` as such lines anywhere, False never
     :param keep: keep the results for the report's `results`, so that memory grows with their number
     :return: a `Run`; it starts when it is used
     :raises ConfigurationError: if an argument cannot work. What else goes wrong is raised when the run is used:
@@ -246,7 +251,7 @@ def run(
     if on_error not in {"record", "raise"}:
         raise ConfigurationError(f"on_error is {on_error!r}: give 'record' or 'raise'")
     given = None if middleware is None else layers_of(middleware)
-    default = None if given else stack(Retry(attempts=3), Concurrency(DEFAULT_CONCURRENCY))
+    default = default_stack()
     stacks = [_first(given, each.middleware, default) for each in evaluations]
     width = _window_of(stacks) if window is None else _check_count("window", window)
     threads = Threads(width)
@@ -265,6 +270,11 @@ def run(
     display = display_for(progress, ", ".join(names), lambda: stats_of(runner, limits))
     runner = Runner(lanes, limits, threads, Monitor(names, _evaluation_of, display))
     return Run(runner, limits, keep=keep)
+
+
+def default_stack() -> Stack:
+    """Return the layers that are used where none are given."""
+    return stack(Retry(attempts=3), Concurrency(DEFAULT_CONCURRENCY))
 
 
 def run_sync(

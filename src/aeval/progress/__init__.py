@@ -5,30 +5,37 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from aeval.monitor import Display
 
 if TYPE_CHECKING:
     from aeval.stream import Stats
 
-__all__ = ["display_for"]
+__all__ = ["Progress", "display_for"]
+
+Progress: TypeAlias = bool | Literal["plain"] | None
 
 
-def display_for(progress: bool | None, title: str, stats: Callable[[], Stats]) -> Display | None:
+def display_for(progress: Progress, title: str, stats: Callable[[], Stats]) -> Display | None:
     """Choose how to show a run's progress.
 
-    :param progress: None where someone is looking, True always, False never
+    :param progress: None where someone is looking, True always, `"plain"` as lines, False never
     :param title: what is being run
     :param stats: returns the run's figures of the moment
     """
     if progress is False:
         return None
-    if _in_notebook():
+    if progress != "plain" and _in_notebook():
         from aeval.progress.notebook import NotebookDisplay
 
         return NotebookDisplay(title, stats)
-    if sys.stderr is not None and sys.stderr.isatty() and os.environ.get("TERM") != "dumb":
+    if (
+        progress != "plain"
+        and sys.stderr is not None
+        and sys.stderr.isatty()
+        and os.environ.get("TERM") != "dumb"
+    ):
         from aeval.progress.terminal import TerminalDisplay
 
         return TerminalDisplay(title, stats)

@@ -1,0 +1,5 @@
+"""Run the command line by `python -m aeval`."""
+
+from aeval.cli import main
+
+main()
