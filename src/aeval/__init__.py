@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from aeval.errors import AevalError as AevalError
     from aeval.evaluation import Evaluation as Evaluation
     from aeval.middleware.base import Middleware as Middleware
-    from aeval.middleware.base import stack as stack
     from aeval.middleware.concurrency import Concurrency as Concurrency
     from aeval.middleware.rate import Rate as Rate
     from aeval.middleware.retry import Retry as Retry
+    from aeval.middleware.stack import stack as stack
     from aeval.middleware.timeout import Timeout as Timeout
     from aeval.monitor import LoopBlockedWarning as LoopBlockedWarning
     from aeval.report.report import Report as Report
@@ -70,7 +70,7 @@ _HOMES = {
     "regex": "scorers.text",
     "run": "stream",
     "run_sync": "stream",
-    "stack": "middleware.base",
+    "stack": "middleware.stack",
 }
 
 __all__ = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, Generic, TypeAlias, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, Unpack, overload
 
 import attrs
 
@@ -12,15 +12,36 @@ from aeval.binding import columns_of
 from aeval.dataset import Dataset
 from aeval.errors import ConfigurationError
 from aeval.metrics import Metric
-from aeval.middleware.base import Middleware, Stack, name_of, stack
+from aeval.middleware.base import Middleware, name_of
+from aeval.middleware.stack import Stack, stack
 
 __all__ = ["Evaluation", "Scorer"]
 
-RowT = TypeVar("RowT")
-OutputT = TypeVar("OutputT")
+if TYPE_CHECKING:
+    # Its defaults make an evaluation without a task one of Any output; Python has them from 3.13 on.
+    from typing_extensions import TypeVar
+
+    RowT = TypeVar("RowT")
+    OutputT = TypeVar("OutputT", default=Any)
+    NewRowT = TypeVar("NewRowT")
+    NewOutputT = TypeVar("NewOutputT", default=Any)
+else:
+    from typing import TypeVar
+
+    RowT, OutputT = TypeVar("RowT"), TypeVar("OutputT")
 
 Rows: TypeAlias = Iterable[RowT] | AsyncIterable[RowT]
 Scorer: TypeAlias = Callable[..., Any]
+
+
+class Options(TypedDict, total=False):
+    """The keywords of `Evaluation` besides its task."""
+
+    name: str | None
+    columns: str | Sequence[str] | None
+    metrics: Sequence[Metric] | None
+    repeats: int
+    middleware: Middleware | Sequence[Middleware] | None
 
 
 @attrs.frozen(init=False)
@@ -56,44 +77,42 @@ class Evaluation(Generic[RowT, OutputT]):
 
     @overload
     def __init__(
-        self: Evaluation[dict[str, Any], OutputT],
+        self: Evaluation[dict[str, Any], NewOutputT],
         dataset: str | Path,
         scorer: Scorer | Sequence[Scorer],
         *,
-        task: Callable[..., Awaitable[OutputT]] | None = None,
-        name: str | None = None,
-        columns: str | Sequence[str] | None = None,
-        metrics: Sequence[Metric] | None = None,
-        repeats: int = 1,
-        middleware: Middleware | Sequence[Middleware] | None = None,
+        task: Callable[..., Awaitable[NewOutputT]] | None = None,
+        **options: Unpack[Options],
     ) -> None: ...
 
     @overload
     def __init__(
-        self,
-        dataset: Rows[RowT] | Dataset[RowT] | Callable[[], Rows[RowT]],
+        self: Evaluation[dict[str, Any], NewOutputT],
+        dataset: str | Path,
         scorer: Scorer | Sequence[Scorer],
         *,
-        task: Callable[..., Awaitable[OutputT]] | None = None,
-        name: str | None = None,
-        columns: str | Sequence[str] | None = None,
-        metrics: Sequence[Metric] | None = None,
-        repeats: int = 1,
-        middleware: Middleware | Sequence[Middleware] | None = None,
+        task: Callable[..., NewOutputT],
+        **options: Unpack[Options],
     ) -> None: ...
 
     @overload
     def __init__(
-        self,
-        dataset: Rows[RowT] | Dataset[RowT] | Callable[[], Rows[RowT]] | str | Path,
+        self: Evaluation[NewRowT, NewOutputT],
+        dataset: Rows[NewRowT] | Dataset[NewRowT] | Callable[[], Rows[NewRowT]],
         scorer: Scorer | Sequence[Scorer],
         *,
-        task: Callable[..., OutputT] | None = None,
-        name: str | None = None,
-        columns: str | Sequence[str] | None = None,
-        metrics: Sequence[Metric] | None = None,
-        repeats: int = 1,
-        middleware: Middleware | Sequence[Middleware] | None = None,
+        task: Callable[..., Awaitable[NewOutputT]] | None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: Evaluation[NewRowT, NewOutputT],
+        dataset: Rows[NewRowT] | Dataset[NewRowT] | Callable[[], Rows[NewRowT]],
+        scorer: Scorer | Sequence[Scorer],
+        *,
+        task: Callable[..., NewOutputT],
+        **options: Unpack[Options],
     ) -> None: ...
 
     def __init__(

@@ -16,7 +16,8 @@ from aeval.context import Record, Totals, result_of
 from aeval.dataset import Rows, UnreadableRow
 from aeval.errors import RowError, ScoreError
 from aeval.evaluation import Evaluation
-from aeval.middleware.base import Stack, name_of
+from aeval.middleware.base import name_of
+from aeval.middleware.stack import Stack
 from aeval.report.fold import Fold
 from aeval.result import Failure, Result
 from aeval.sample import Sample

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Coroutine, Generator
 from contextvars import copy_context
 from typing import Any
 
@@ -110,6 +110,8 @@ class Runner:
         self._ready: deque[AnyResult] = deque()
         self._early: dict[int, AnyResult] = {}
         self._next = 0
+        # Workers whose tasks have not begun, in their order: a loop that is shut down may cancel those first.
+        self._unstarted: deque[Coroutine[Any, Any, None]] = deque()
         self._driver: asyncio.Task[None] | None = None
 
     # The consumer's side.
@@ -154,23 +156,24 @@ class Runner:
             self._stir()
         return result
 
-    def stop(self) -> None:
-        """Admit no more samples; those in flight finish."""
+    def stop(self, *, cancel: bool = False) -> None:
+        """Admit no more samples; those in flight finish, or are cancelled."""
         self._stopping = True
         if self._driver is not None and self.status == "running":
+            if cancel:
+                self._scope.cancel()
             for lane in self.lanes:
                 if lane.refilling:
                     lane.fetching.cancel()
             _wake_all(self._parked)
 
     def abandon(self) -> None:
-        """Cancel what is in flight, without waiting for it."""
-        self._stopping = True
+        """Cancel what is in flight, without waiting for it, since the consumer has left."""
         if self._driver is not None and self.status == "running":
             self._failure = self._failure or _Left(
                 "the run was left before its end: call run() again to start anew"
             )
-            self._scope.cancel()
+        self.stop(cancel=True)
 
     async def cancel(self) -> None:
         """Cancel what is in flight, and wait for its end."""
@@ -235,6 +238,8 @@ class Runner:
                     await lane.aclose()
                 except Exception as error:  # noqa: BLE001 - it is raised to the consumer
                     self._failure = self._failure or error
+        for worker in self._unstarted:
+            worker.close()
         if not self._stopping:
             self._failure = self._failure or self._limits.excess(self.errored, self.finished, ended=True)
         self._ready.extend(result for _, result in sorted(self._early.items()))
@@ -250,10 +255,13 @@ class Runner:
         # Each worker starts with the context that the run was started in, not with what the sample that
         # happened to make room for it has put there.
         self._workers += 1
-        self._context.copy().run(group.start_soon, self.work, group)
+        worker = self.work(group)
+        self._unstarted.append(worker)
+        self._context.copy().run(group.start_soon, lambda: worker)
 
     async def work(self, group: TaskGroup) -> None:  # noqa: C901 - a call for each of its parts would cost a fifth more
         """Take samples and run each to its end, until there are no more."""
+        del self._unstarted[0]
         desk = Desk()
         now, samples, ready, early = self._now, self._samples, self._ready, self._early
         ordered, window, most_ready = self._limits.ordered, self._window, self._most_ready
@@ -379,9 +387,7 @@ class Runner:
 
     def _fail(self, error: BaseException, *, cancel: bool = False) -> None:
         self._failure = self._failure or error
-        self.stop()
-        if cancel:
-            self._scope.cancel()
+        self.stop(cancel=cancel)
 
 
 def _wake_first(turns: deque[asyncio.Future[None]]) -> None:

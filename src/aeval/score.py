@@ -86,6 +86,8 @@ def refuse_awaitable(value: object, what: str) -> None:
 def _add(scores: dict[str, Score], score: Score, default: str) -> dict[str, Score]:
     if score.name is None:
         score = attrs.evolve(score, name=default)
+    if _is_numpy_scalar(score.value):
+        score = attrs.evolve(score, value=score.value.item())  # type: ignore[union-attr] # that numpy's have
     name = score.name or default
     if name in scores:
         raise ScoreError(f"two scores are named {name!r}: give each a name of its own")
@@ -97,13 +99,14 @@ def _add(scores: dict[str, Score], score: Score, default: str) -> dict[str, Scor
 def _score(value: Any, name: str, scorer: str) -> Score:
     if isinstance(value, Score):
         return attrs.evolve(value, name=name)
+    # Before Python's own, of which some of numpy's are subclasses that cannot be written as JSON.
+    if _is_numpy_scalar(value):
+        return _score(value.item(), name, scorer)
     if isinstance(value, (bool, str)):
         return Score(value, name)
     if isinstance(value, (int, float)):
         _check_value(value, name)
         return Score(value, name)
-    if _is_numpy_scalar(value):
-        return _score(value.item(), name, scorer)
     if isinstance(value, Real):
         return _score(float(value), name, scorer)
     refuse_awaitable(value, f"what the scorer {scorer!r} returned")

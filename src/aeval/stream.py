@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import suppress
@@ -16,9 +17,10 @@ import attrs
 from aeval.errors import ConfigurationError, RunError
 from aeval.evaluation import Evaluation, checked_repeats, layers_of
 from aeval.lane import Lane
-from aeval.middleware.base import Middleware, Stack, stack
+from aeval.middleware.base import Middleware
 from aeval.middleware.concurrency import Concurrency
 from aeval.middleware.retry import Retry
+from aeval.middleware.stack import Stack, stack
 from aeval.monitor import Monitor, frame_finder
 from aeval.progress import Progress, display_for
 from aeval.report.fold import Fold, merged
@@ -108,6 +110,12 @@ class Run(Generic[RowT, OutputT]):
             pass
         return self.report
 
+    def __del__(self) -> None:
+        if not self._used:
+            warnings.warn(
+                "a run was never awaited or iterated over: write `await run(...)`", RuntimeWarning, stacklevel=2
+            )
+
     def _open(self) -> Stream[RowT, OutputT]:
         if self._used:
             raise RunError("a run is iterated over once: call run() again to start anew")
@@ -121,8 +129,7 @@ class Run(Generic[RowT, OutputT]):
 
     def cancel(self) -> None:
         """Cancel what is in flight. The stream ends after the results of what had finished."""
-        self._runner.stop()
-        self._runner.abandon()
+        self._runner.stop(cancel=True)
 
     @property
     def stats(self) -> Stats:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from aeval.cli.running import MISUSED, finish, run_to_report
 from aeval.errors import MissingExtraError
 from aeval.evaluation import Evaluation
-from aeval.middleware import Concurrency, Rate, Retry
+from aeval.middleware import Concurrency, Middleware, Rate, Retry
 from aeval.models import ChatModel
 from aeval.scorers import numeric
 from aeval.stream import run
@@ -51,7 +51,7 @@ def run_demo(samples: int, seed: int) -> int:
             async def score(question: str, answer: int) -> object:
                 return numeric(await model.generate(question), answer)
 
-            layers = [
+            layers: list[Middleware] = [
                 Retry(attempts=5, wait_initial=0.1, wait_jitter=0.1),
                 Concurrency(20),
                 Rate(REQUESTS, per=SECONDS),

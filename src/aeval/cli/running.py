@@ -9,7 +9,8 @@ import signal
 import sys
 import traceback
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn
+from pathlib import Path
+from typing import Any, NoReturn, cast
 
 import anyio
 import attrs
@@ -19,12 +20,15 @@ from aeval.cli.options import parse_max_errors, parse_rate, with_limits
 from aeval.errors import AevalError, ConfigurationError
 from aeval.evaluation import Evaluation
 from aeval.middleware import Concurrency, Middleware, Timeout
+from aeval.progress import Progress
 from aeval.report.report import Report
 from aeval.stream import Run, run
 
 __all__ = ["finish", "run_file", "run_to_report"]
 
+_HERE = str(Path(__file__).parent)
 FAILED, MISUSED, INTERRUPTED = 1, 2, 130
+_PROGRESS: dict[str, Progress] = {"auto": True, "plain": "plain", "none": False}
 # How long the samples in flight may take to finish after Ctrl-C, in seconds.
 GRACE = 3.0
 
@@ -54,16 +58,13 @@ def run_file(
             limits.append(parse_rate(rate))
         if timeout is not None:
             limits.append(Timeout(timeout))
-        evaluations = [
-            attrs.evolve(each, middleware=with_limits(each, limits)) if limits else each
-            for each in _load(target)
-        ]
+        evaluations = [_limited(each, limits) if limits else each for each in _load(target)]
         made = run(
             evaluations,
             samples=samples,
             repeats=repeats,
             max_errors=None if max_errors is None else parse_max_errors(max_errors),
-            progress={"auto": True, "plain": "plain", "none": False}[progress],
+            progress=_PROGRESS[progress],
         )
     except ConfigurationError as error:
         return _complain(error, MISUSED)
@@ -145,6 +146,13 @@ class _Interrupts:
         self._loop.call_later(GRACE, self._run.cancel)
 
 
+def _limited(evaluation: Evaluation[Any, Any], limits: list[Middleware]) -> Evaluation[Any, Any]:
+    changed: Evaluation[Any, Any] = attrs.evolve(
+        cast("Any", evaluation), middleware=with_limits(evaluation, limits)
+    )
+    return changed
+
+
 def _load(target: str) -> list[Evaluation[Any, Any]]:
     try:
         return load_evaluations(target)
@@ -152,14 +160,9 @@ def _load(target: str) -> list[Evaluation[Any, Any]]:
         raise
     except Exception as error:  # noqa: BLE001 - a user's file may raise anything
         # Of the traceback, what is the user's: not the way here, and not Python's import machinery.
-        own: Callable[[traceback.FrameSummary], bool] = lambda frame: "importlib" not in frame.filename  # noqa: E731
         shown = traceback.TracebackException.from_exception(error)
         shown.stack = traceback.StackSummary.from_list(
-            [
-                frame
-                for frame in shown.stack
-                if own(frame) and not frame.filename.startswith(os.path.dirname(__file__))
-            ]
+            [frame for frame in shown.stack if not frame.filename.startswith((_HERE, "<frozen importlib"))]
         )
         sys.stderr.write("".join(shown.format()))
         raise ConfigurationError(f"{target.partition('::')[0]!r} could not be imported: see above") from None

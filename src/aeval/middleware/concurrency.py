@@ -10,6 +10,7 @@ from typing import ParamSpec, TypeVar
 from aeval.clock import clock_of
 from aeval.context import current_record
 from aeval.errors import ConfigurationError
+from aeval.middleware.base import Middleware
 from aeval.middleware.slots import Slots
 
 __all__ = ["Concurrency"]
@@ -18,7 +19,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Concurrency:
+class Concurrency(Middleware):
     """Let at most so many calls be in flight at once; the others wait their turn in order.
 
     The same object may wrap several callables, or be shared by several runs: together they hold its limit.
@@ -67,6 +68,6 @@ async def _wait(slots: Slots) -> None:
     try:
         await slots.wait()
     finally:
-        record = current_record.get()
+        record = current_record()
         if record is not None:
             record.wait(slot=now() - started)

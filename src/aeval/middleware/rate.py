@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from aeval.context import current_record
 from aeval.errors import ConfigurationError
+from aeval.middleware.base import Middleware
 from aeval.middleware.slots import Slots
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Rate:
+class Rate(Middleware):
     """Start at most so many calls in any period of so many seconds, first come first served.
 
     The pace is even, so that a server that counts in a sliding window, a fixed window or a token bucket
@@ -88,7 +89,7 @@ class Rate:
             self._last = loop.time()
         finally:
             turn.release()
-            record = current_record.get()
+            record = current_record()
             if record is not None:
                 record.wait(rate=loop.time() - began)
 

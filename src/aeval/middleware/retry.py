@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeAlias, TypeVar
 from aeval.clock import clock_of
 from aeval.context import current_record
 from aeval.errors import ConfigurationError, ResultRefused
+from aeval.middleware.base import Middleware
 from aeval.result import RetriedAttempt
 from aeval.transient import is_transient, retry_after
 
@@ -25,7 +26,7 @@ R = TypeVar("R")
 On: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool | float]
 
 
-class Retry:
+class Retry(Middleware):
     """Try a call again when it fails with an error that may pass, or returns a result that is refused.
 
     The wait before the next attempt is what the server asked for in `Retry-After`; else it grows
@@ -160,7 +161,7 @@ def _refusal(result: object) -> ResultRefused:
 
 
 def _note(error: BaseException, *, duration: float, backoff: float) -> None:
-    record = current_record.get()
+    record = current_record()
     if record is not None:
         record.retry(RetriedAttempt.of(error, duration=duration, backoff=backoff))
 

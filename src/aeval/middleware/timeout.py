@@ -9,6 +9,7 @@ from functools import wraps
 from typing import ParamSpec, TypeVar
 
 from aeval.errors import CallTimeout, ConfigurationError
+from aeval.middleware.base import Middleware
 
 __all__ = ["Timeout"]
 
@@ -16,7 +17,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-class Timeout:
+class Timeout(Middleware):
     """End each call after so many seconds with a `CallTimeout`.
 
     Around `Retry` it bounds the attempts and waits together; inside of it, each attempt.

@@ -181,7 +181,7 @@ class Durations:
         for place in sorted(self._bins):
             below += self._bins[place]
             if below >= q * n:
-                return min(self._max, self._GROWTH ** (place + 0.5))
+                return min(self._max, math.pow(self._GROWTH, place + 0.5))
         return 0.0
 
     def report(self) -> TimingReport:
