@@ -39,6 +39,10 @@ class Display(Protocol):
         ...
 
 
+class MonitorThread(threading.Thread):
+    """The thread of a monitor, which can be told from those that work."""
+
+
 class Monitor:
     """Watch a run's loop from a thread of its own.
 
@@ -54,7 +58,7 @@ class Monitor:
         self._place = place
         self._display = display
         self._stop = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread: MonitorThread | None = None
         self._reported: set[str] = set()
         self._answered = True
 
@@ -62,7 +66,7 @@ class Monitor:
         """Begin to watch the running loop; called from its thread."""
         watched = threading.get_ident()
         context = copy_context()  # a notebook's output finds its cell by it
-        self._thread = threading.Thread(
+        self._thread = MonitorThread(
             target=partial(context.run, self._watch, loop, watched), name="aeval monitor", daemon=True
         )
         self._thread.start()

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, TypeVarTuple, Unpack
 from weakref import WeakSet
 
 from aeval.errors import AevalError, ConfigurationError
+from aeval.monitor import MonitorThread
 
 __all__ = ["VirtualClockLoop", "VirtualDeadlock", "run_virtual"]
 
@@ -168,6 +169,8 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
             if getattr(thread, "loop", None) is self and hasattr(thread, "idle_workers"):
                 # anyio hands work to its threads without telling the loop: those that are not idle work.
                 working = working or (thread in thread.workers and thread not in thread.idle_workers)
+            elif isinstance(thread, MonitorThread):
+                continue  # it looks on, and nobody waits for it
             elif not (thread is mine or thread in self._known_threads or thread in self._executor_threads):
                 others = True
         return working, others
