@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -19,6 +19,7 @@ __all__ = ["Bound", "Shape", "bind", "columns_of"]
 Bound: TypeAlias = Callable[..., Any]
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 # What a parameter may ask for that is not a column, and where it then comes from.
 _OUTPUT, _ROW = "<output>", "<row>"
 
@@ -30,7 +31,12 @@ def columns_of(columns: str | Sequence[str] | None) -> tuple[str, ...] | None:
     """
     if columns is None:
         return None
-    names = tuple(name.strip() for name in (columns.split(",") if isinstance(columns, str) else columns))
+    given: list[object] = [columns]
+    if isinstance(columns, Iterable):
+        given = [*(columns.split(",") if isinstance(columns, str) else columns)]
+    names = tuple(name.strip() for name in given if isinstance(name, str))
+    if len(names) < len(given):
+        raise ConfigurationError(f"columns={columns!r} are no names: write 'question,answer'")
     for name in names:
         if not name.isidentifier():
             raise ConfigurationError(
@@ -176,9 +182,14 @@ def bind(call: Callable[..., Any], shape: Shape, *, after_task: bool = False, is
         if _arity(parameters) == (1, 1) and shape.type == "list" and shape.width != 1:
             return _make(call, shape, [_ROW], {})  # a list that is one value, as a chat's messages are
         places: list[str | int] = list(range(shape.width))
-        return _make(call, shape, _by_place(call, parameters, places, "the row's columns, in order"), {})
+        return _make(call, shape, *_by_place(call, parameters, places, "the row's columns, in order"))
     sources = {**{name: name for name in shape.names or ()}, **extra}
-    if shape.kind in {"mapping", "sequence"} or _fits(parameters, sources):
+    several = sum(parameter.name not in extra for parameter in _required(parameters)) > 1
+    if (
+        shape.kind in {"mapping", "sequence"}
+        or _fits(parameters, sources)
+        or (several and shape.names is not None)
+    ):
         return _make(call, shape, *_by_name(call, parameters, sources))
     return _make(call, attrs.evolve(shape, kind="value"), *_whole(call, parameters, shape, extra))
 
@@ -194,31 +205,43 @@ def _bind_pair(
         )
     pair = attrs.evolve(shape, names=("input", "expected"))
     if not extra:
-        return _make(call, pair, _by_place(call, parameters, [0], "the input"), {})
+        return _make(call, pair, *_by_place(call, parameters, [0], "the input"))
     sources = {"input": "input", "expected": "expected", **extra}
     if _fits(parameters, sources):
         return _make(call, pair, *_by_name(call, parameters, sources))
     given: list[str | int] = [_OUTPUT, 1]
-    return _make(call, pair, _by_place(call, parameters, given, "the task's output and the expected one"), {})
+    return _make(call, pair, *_by_place(call, parameters, given, "the task's output and the expected one"))
 
 
 def _by_place(
     call: Callable[..., Any], parameters: list[inspect.Parameter] | None, given: list[str | int], what: str
-) -> list[str | int]:
+) -> tuple[list[str | int], dict[str, str | int]]:
+    keyword: dict[str, str | int] = {}
+    for parameter in _required(parameters):
+        if parameter.kind is not parameter.KEYWORD_ONLY:
+            continue
+        if parameter.name != "row":
+            raise BindingError(
+                f"the parameter {parameter.name!r} of {name_of(call)!r} can be filled by no column, as these have no "
+                "names: name the columns, as in columns='question,answer', or give it a default"
+            )
+        keyword["row"] = _ROW
     least, most = _arity(parameters)
-    if not least <= len(given) <= most:
-        takes = (
-            f"{least}"
-            if least == most
-            else f"{least} to {most:g}"
-            if most != float("inf")
-            else f"{least} or more"
-        )
-        raise BindingError(
-            f"{name_of(call)!r} takes {takes} positional parameters and would be given {len(given)} ({what}): "
-            "change its parameters, or name the columns, as in columns='question,answer'"
-        )
-    return given
+    if least <= len(given) <= most:
+        return given, keyword
+    places = [parameter.name for parameter in parameters or () if parameter.kind in _POSITIONAL]
+    if places == ["row"]:
+        return [_ROW], keyword
+    if "row" in places and least <= len(given) + 1 <= most:
+        place = places.index("row")
+        return [*given[:place], _ROW, *given[place:]], keyword
+    takes = (
+        f"{least}" if least == most else f"{least} to {most:g}" if most != float("inf") else f"{least} or more"
+    )
+    raise BindingError(
+        f"{name_of(call)!r} takes {takes} positional parameters and would be given {len(given)} ({what}): "
+        "change its parameters, or name the columns, as in columns='question,answer'"
+    )
 
 
 def _by_name(
@@ -231,7 +254,7 @@ def _by_name(
     for parameter in parameters or ():
         name = parameter.name
         source = sources.get(name, _ROW if name == "row" else None)
-        if source is not None:
+        if source is not None and parameter.kind not in _VARIABLE:
             if parameter.kind in _POSITIONAL and not gap:
                 positional.append(source)
             else:
@@ -268,7 +291,8 @@ def _whole(
             f"fill {others[-1].name if others else 'a parameter'!r}. Take one parameter, or give tuples or mappings"
         )
     if output or (others and others[0].kind not in _POSITIONAL):
-        return [], {**dict.fromkeys((p.name for p in others), _ROW), **{name: extra[name] for name in output}}
+        whole = dict.fromkeys((p.name for p in others), _ROW)
+        return _by_name(call, parameters, {**whole, **{name: extra[name] for name in output}})
     return [_ROW], {}
 
 
@@ -323,13 +347,20 @@ def _parameters_of(call: Callable[..., Any]) -> list[inspect.Parameter] | None:
 
 
 def _required(parameters: list[inspect.Parameter] | None) -> list[inspect.Parameter]:
-    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    return [p for p in parameters or () if p.default is p.empty and p.kind not in variable]
+    return [p for p in parameters or () if p.default is p.empty and p.kind not in _VARIABLE]
 
 
 def _fits(parameters: list[inspect.Parameter] | None, available: Collection[str]) -> bool:
+    """Tell whether the names are what a call asks for: all that it requires, or some of what it may be given."""
     required = _required(parameters)
-    return bool(required) and all(p.name in available or p.name == "row" for p in required)
+    if required:
+        return all(p.name in available or p.name == "row" for p in required)
+    kinds = {p.kind for p in parameters or ()}
+    if kinds.issuperset(_VARIABLE):
+        return False  # a wrapper that passes on whatever it is given
+    return bool(available) and (
+        inspect.Parameter.VAR_KEYWORD in kinds or any(p.name in available for p in parameters or ())
+    )
 
 
 def _arity(parameters: list[inspect.Parameter] | None) -> tuple[int, float]:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import csv
 import gzip
+import inspect
 import json
 import time
+import zlib
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Generic, TypeAlias, TypeVar
@@ -157,6 +160,8 @@ class Dataset(Generic[RowT]):
         if not _is_readable(source):
             source = source()
             if not _is_readable(source):
+                if inspect.iscoroutine(source):
+                    source.close()  # so that nothing warns of it beside the error
                 raise DatasetError(
                     f"the dataset's callable returned a {type(source).__name__}: "
                     "it must return an iterable, an async iterable or a path"
@@ -253,33 +258,39 @@ def _file_rows(path: Path) -> Generator[Any, None, None]:
     return _jsonl_rows(path)
 
 
-def _text(path: Path) -> IO[str]:
+@contextmanager
+def _text(path: Path) -> Generator[IO[str], None, None]:
+    """Open a file as text; what goes wrong with it, then or while it is read, is a `DatasetError`."""
     try:
-        if path.suffix.lower() == ".gz":
-            return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-        return path.open(encoding="utf-8-sig", newline="")
-    except OSError as error:
+        with _opened(path) as file:
+            yield file
+    except UnicodeDecodeError as error:
+        raise DatasetError(f"the dataset {str(path)!r} is not UTF-8 text: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"the dataset {str(path)!r} cannot be read: {error}") from error
+
+
+def _opened(path: Path) -> IO[str]:
+    if path.suffix.lower() == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
+    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _jsonl_rows(path: Path) -> Generator[Any, None, None]:
     with _text(path) as file:
-        try:
-            for number, line in enumerate(file, start=1):
-                if not line.isspace():
-                    yield _json_row(line, path, number)
-        except UnicodeDecodeError as error:
-            raise DatasetError(f"the dataset {str(path)!r} is not UTF-8 text: {error}") from error
+        for number, line in enumerate(file, start=1):
+            if not line.isspace():
+                yield _json_row(line, path, number)
 
 
 def _json_row(line: str, path: Path, number: int) -> Any:
     try:
         return msgspec.json.decode(line)
-    except msgspec.DecodeError as strict:
+    except (msgspec.DecodeError, RecursionError) as strict:
         try:
             # The standard library reads NaN and Infinity, which other writers of JSON put out.
             return json.loads(line)
-        except ValueError:
+        except (ValueError, RecursionError):
             error = RowError(f"is not JSON: {strict} ({path.name} line {number})")
             return UnreadableRow(error)
 
@@ -288,15 +299,13 @@ def _csv_rows(path: Path, delimiter: str) -> Generator[Any, None, None]:
     with _text(path) as file:
         reader = csv.reader(file, delimiter=delimiter)
         try:
-            columns = next(reader, [])
+            columns = next(filter(None, reader), [])
             repeated = sorted({column for column in columns if columns.count(column) > 1})
             if repeated:
                 raise DatasetError(f"{path.name} has two columns named {repeated[0]!r}: rename one of them")
             for fields in reader:
                 if fields:
                     yield _csv_row(columns, fields, path, reader.line_num)
-        except UnicodeDecodeError as error:
-            raise DatasetError(f"the dataset {str(path)!r} is not UTF-8 text: {error}") from error
         except csv.Error as error:
             raise DatasetError(f"{path.name} line {reader.line_num} is not CSV: {error}") from error
 

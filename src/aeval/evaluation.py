@@ -127,15 +127,15 @@ class Evaluation(Generic[RowT, OutputT]):
         repeats: int = 1,
         middleware: Middleware | Sequence[Middleware] | None = None,
     ) -> None:
-        scorers = (scorer,) if callable(scorer) else tuple(scorer)
-        _check_callables(scorers, task, metrics or ())
+        scorers, further = _calls("scorer", scorer), _calls("metric", metrics or ())
+        _check_callables(scorers, task)
         fields = {
             "dataset": dataset if isinstance(dataset, Dataset) else Dataset(dataset),
             "scorer": scorers,
             "task": task,
             "name": _checked_name(name, scorers),
             "columns": columns_of(columns),
-            "metrics": tuple(metrics or ()),
+            "metrics": further,
             "repeats": checked_repeats(repeats),
             "middleware": None if middleware is None else layers_of(middleware),
         }
@@ -145,7 +145,10 @@ class Evaluation(Generic[RowT, OutputT]):
 
 def layers_of(middleware: Middleware | Sequence[Middleware]) -> Stack:
     """Make a stack out of one layer or a sequence of them."""
-    return stack(middleware) if callable(middleware) else stack(*middleware)
+    layers: Any = middleware
+    if callable(middleware) or not isinstance(middleware, Iterable):
+        layers = [middleware]
+    return stack(*layers)
 
 
 def checked_repeats(repeats: int) -> int:
@@ -158,15 +161,22 @@ def checked_repeats(repeats: int) -> int:
     return repeats
 
 
-def _check_callables(scorers: Sequence[object], task: object, metrics: Sequence[object]) -> None:
+def _calls(what: str, given: Any) -> tuple[Callable[..., Any], ...]:
+    """Return what was given, one callable or a sequence of them, as a tuple."""
+    calls: tuple[Any, ...] = (given,)
+    if isinstance(given, Iterable) and not isinstance(given, str) and not callable(given):
+        calls = tuple(given)
+    for call in calls:
+        if not callable(call):
+            raise ConfigurationError(f"the {what} is {call!r}: give an (async) callable")
+    return calls
+
+
+def _check_callables(scorers: Sequence[Scorer], task: object) -> None:
     if not scorers:
         raise ConfigurationError("there is no scorer: give a callable, or a sequence of them")
     if task is not None and not callable(task):
         raise ConfigurationError(f"the task is {task!r}: give an (async) callable")
-    for what, calls in (("scorer", scorers), ("metric", metrics)):
-        for call in calls:
-            if not callable(call):
-                raise ConfigurationError(f"the {what} is {call!r}: give an (async) callable")
     names = [name_of(scorer) for scorer in scorers]
     for name in names:
         if name != "<lambda>" and names.count(name) > 1:

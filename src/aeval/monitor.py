@@ -16,6 +16,7 @@ from functools import partial
 from types import CodeType, FrameType
 from typing import Protocol
 
+import attrs
 from anyio import to_thread
 
 __all__ = ["Display", "LoopBlockedWarning", "Monitor"]
@@ -59,7 +60,7 @@ class Monitor:
         self._display = display
         self._stop = threading.Event()
         self._thread: MonitorThread | None = None
-        self._reported: set[str] = set()
+        self._reported: set[str | None] = set()
         self._answered = True
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -80,68 +81,81 @@ class Monitor:
 
     def _watch(self, loop: asyncio.AbstractEventLoop, watched: int) -> None:
         asked = painted = ticked = time.monotonic()
-        culprit: tuple[str | None, str, int, str] | None = None
+        # Who held the loop while it did not answer, and for how many ticks: one after another may have.
+        culprits: dict[str | None, tuple[_Culprit, int]] = {}
         while not self._stop.wait(TICK):
             now = time.monotonic()
             late, ticked = now - ticked > 2 * TICK, now
             if self._answered:
-                if culprit is not None:
-                    self._report(loop, culprit, now - asked)
-                    culprit = None
+                self._report(loop, culprits, now - asked)
+                culprits.clear()
                 asked, self._answered = now, False
                 try:
                     loop.call_soon_threadsafe(self._answer)
                 except RuntimeError:
                     return  # the loop was closed under the run
             # Where this thread came late itself, the machine was busy, and the loop need not be blocked.
-            elif not late and culprit is None and now - asked > BLOCKED_AFTER - TICK:
-                culprit = self._find(watched)
+            elif not late and now - asked > BLOCKED_AFTER - TICK:
+                found = self._find(watched)
+                if found is not None:
+                    first, ticks = culprits.get(found.evaluation, (found, 0))
+                    culprits[found.evaluation] = first, ticks + 1
             if self._display is not None and now - painted >= self._display.interval:
                 painted = now
                 self._display.paint(last=False)
-        if culprit is not None:
-            self._report(loop, culprit, time.monotonic() - asked)
+        self._report(loop, culprits, time.monotonic() - asked)
         if self._display is not None:
             self._display.paint(last=True)
 
     def _answer(self) -> None:
         self._answered = True
 
-    def _find(self, watched: int) -> tuple[str | None, str, int, str] | None:
+    def _find(self, watched: int) -> _Culprit | None:
         """Return whose code holds the loop: the evaluation, and the innermost place outside of Python's own library."""
         frame = sys._current_frames().get(watched)  # noqa: SLF001 - the one way to look at another thread
         innermost: tuple[str, int, str] | None = None
         own = __file__.rpartition("monitor.py")[0]
         while frame is not None:
-            code = frame.f_code
-            name = self._place(frame)
-            if name is not None:
-                filename, line, function = innermost or (code.co_filename, frame.f_lineno, code.co_name)
-                return name, filename, line, function
-            if innermost is None and not code.co_filename.startswith((own, _LIBRARY)):
-                innermost = code.co_filename, frame.f_lineno, code.co_name
+            place = frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
+            evaluation = self._place(frame)
+            if evaluation is not None:
+                return _Culprit(evaluation, *(innermost or place))
+            if innermost is None and not place[0].startswith((own, _LIBRARY)):
+                innermost = place
             frame = frame.f_back
-        return None if innermost is None else (None, *innermost)
+        return None if innermost is None else _Culprit(None, *innermost)
 
     def _report(
-        self, loop: asyncio.AbstractEventLoop, culprit: tuple[str | None, str, int, str], seconds: float
+        self, loop: asyncio.AbstractEventLoop, culprits: dict[str | None, tuple[_Culprit, int]], blocked: float
     ) -> None:
-        evaluation, filename, line, function = culprit
-        if seconds < BLOCKED_AFTER or (evaluation or "") in self._reported:
-            return
-        self._reported.add(evaluation or "")
-        if evaluation is not None:
-            whose = f"evaluation {evaluation!r}"
-        else:
-            whose = f"code beside the evaluation {', '.join(map(repr, self._names))}"
-        message = (
-            f"{whose} blocked the event loop for {seconds:.2f} s, in {function}: meanwhile no other sample could go on. "
-            "Await an async call there, or make the function sync: aeval runs those in threads"
-        )
-        category = LoopBlockedWarning
-        loop.call_soon_threadsafe(
-            partial(warnings.warn_explicit, message, category, filename, line, registry={})
-        )
+        """Warn of those who held the loop too long, each once."""
+        for culprit, ticks in culprits.values():
+            seconds = blocked if len(culprits) == 1 else ticks * TICK
+            if seconds < BLOCKED_AFTER or culprit.evaluation in self._reported:
+                continue
+            self._reported.add(culprit.evaluation)
+            if culprit.evaluation is not None:
+                whose = f"evaluation {culprit.evaluation!r}"
+            else:
+                whose = f"code beside the evaluation {', '.join(map(repr, self._names))}"
+            message = (
+                f"{whose} blocked the event loop for {seconds:.2f} s, in {culprit.function}: meanwhile no other sample "
+                "could go on. Await an async call there, or make the function sync: aeval runs those in threads"
+            )
+            place = culprit.filename, culprit.line
+            loop.call_soon_threadsafe(
+                partial(warnings.warn_explicit, message, LoopBlockedWarning, *place, registry={})
+            )
+
+
+@attrs.frozen
+class _Culprit:
+    """Code that holds the loop: of which evaluation, if of any, and where."""
+
+    evaluation: str | None
+    filename: str
+    line: int
+    function: str
 
 
 _LIBRARY = asyncio.__file__.rpartition("asyncio")[0]
