@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, cast
+from typing import Any
 
 from aeval.result import Failure, Fields, Result, RetriedAttempt, Usage
 from aeval.sample import Sample
@@ -141,7 +141,7 @@ def result_of(
     :param total: seconds from the sample's start to its end
     """
     retried = record.retried
-    fields: Fields[Any, Any] = Fields(
+    fields: Any = Fields(
         record.id,
         record.index,
         record.repeat,
@@ -159,4 +159,5 @@ def result_of(
     # Filled in as an object that can be changed, then made one that cannot: a frozen class sets each field
     # by a call, which took as long as the rest of a sample's way through the runner.
     fields.__class__ = Result
-    return cast("Result[Any, Any]", fields)
+    result: Result[Any, Any] = fields
+    return result

@@ -107,7 +107,7 @@ class Runner:
         self._failure: BaseException | None = None
         self._parked: deque[asyncio.Future[None]] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
-        self._ready: deque[AnyResult] = deque()
+        self.ready: deque[AnyResult] = deque()
         self._early: dict[int, AnyResult] = {}
         self._next = 0
         # Workers whose tasks have not begun, in their order: a loop that is shut down may cancel those first.
@@ -132,7 +132,7 @@ class Runner:
         :return: the next result; None at the run's end
         :raises BaseException: what ended the run, after every result that was finished
         """
-        while not self._ready:
+        while not self.ready:
             if self.status != "running":
                 await self.join()
                 if self._failure is not None:
@@ -149,10 +149,10 @@ class Runner:
 
     def take_ready(self) -> AnyResult | None:
         """Return the next result, if there is one at hand."""
-        if not self._ready:
+        if not self.ready:
             return None
-        result = self._ready.popleft()
-        if self._parked and 2 * len(self._ready) <= self._most_ready:
+        result = self.ready.popleft()
+        if self._parked and 2 * len(self.ready) <= self._most_ready:
             self._stir()
         return result
 
@@ -242,7 +242,7 @@ class Runner:
             worker.close()
         if not self._stopping:
             self._failure = self._failure or self._limits.excess(self.errored, self.finished, ended=True)
-        self._ready.extend(result for _, result in sorted(self._early.items()))
+        self.ready.extend(result for _, result in sorted(self._early.items()))
         self._early.clear()
         self.ended = self._loop.time()
         if self._failure is None or isinstance(self._failure, _Left):
@@ -263,7 +263,7 @@ class Runner:
         """Take samples and run each to its end, until there are no more."""
         del self._unstarted[0]
         desk = Desk()
-        now, samples, ready, early = self._now, self._samples, self._ready, self._early
+        now, samples, ready, early, parked = self._now, self._samples, self.ready, self._early, self._parked
         ordered, window, most_ready = self._limits.ordered, self._window, self._most_ready
         try:
             while True:
@@ -275,7 +275,7 @@ class Runner:
                     if not await self._may_go_on(group, ended=record is None):
                         return
                     continue
-                if self._parked or self._workers < self._window:
+                if not self._stirring and (parked or self._workers < window):
                     self._stir(group)
                 lane = record.lane
                 place = self._admitted
@@ -294,7 +294,7 @@ class Runner:
                         raise
                     self._record_error(lane, place, record, error, now() - started)
                     continue
-                lane.fold.add(result)
+                lane.fold.add_scored(result)
                 if ordered:
                     self._put_in_order(place, result)
                 else:
@@ -315,8 +315,8 @@ class Runner:
         if self._limits.ordered:
             self._put_in_order(place, result)
         else:
-            self._ready.append(result)
-        if self._readers and self._ready:
+            self.ready.append(result)
+        if self._readers and self.ready:
             _wake_first(self._readers)
         excess = self._limits.excess(self.errored, self.finished, ended=False)
         if excess is not None:
@@ -325,7 +325,7 @@ class Runner:
     def _put_in_order(self, place: int, result: AnyResult) -> None:
         self._early[place] = result
         while self._next in self._early:
-            self._ready.append(self._early.pop(self._next))
+            self.ready.append(self._early.pop(self._next))
             self._next += 1
 
     # Admission.
@@ -356,7 +356,7 @@ class Runner:
         if ended or self._stopping:
             _wake_all(self._parked)
             return False
-        room = len(self._ready) < self._most_ready and len(self._early) < self._window
+        room = len(self.ready) < self._most_ready and len(self._early) < self._window
         dry = next((lane for lane in self.lanes if lane.dry and not lane.refilling), None) if room else None
         if dry is not None:
             dry.refilling = True

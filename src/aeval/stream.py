@@ -147,6 +147,7 @@ class Stream(Generic[RowT, OutputT]):
 
     def __init__(self, runner: Runner, kept: list[Result[RowT, OutputT]] | None) -> None:
         self._runner = runner
+        self._ready = runner.ready
         self._take = runner.take_ready
         self._kept = kept
 
@@ -154,7 +155,7 @@ class Stream(Generic[RowT, OutputT]):
         return self
 
     async def __anext__(self) -> Result[RowT, OutputT]:
-        result = self._take() or await self._runner.receive()
+        result = self._take() if self._ready else await self._runner.receive()
         if result is None:
             raise StopAsyncIteration
         if self._kept is not None:

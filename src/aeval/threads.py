@@ -131,7 +131,12 @@ def in_process(call: Callable[P, R]) -> Callable[P, Awaitable[R]]:
     """
     if is_async(call):
         raise ConfigurationError(f"{call!r} is async: a process runs sync functions; call it directly")
-    name = getattr(call, "__qualname__", type(call).__qualname__)
+    if not callable(call):
+        raise ConfigurationError(f"{call!r} is not callable: give a sync function")
+    inner: Any = call
+    while isinstance(inner, partial):
+        inner = inner.func
+    name = getattr(inner, "__qualname__", type(inner).__qualname__)
     if "<" in name:
         raise ConfigurationError(
             f"{name!r} cannot be sent to a process: move it to the top level of a module, and give it a name"

@@ -71,8 +71,10 @@ class Retry(Middleware):
             "wait_exp_base": wait_exp_base,
             "max_retry_after": max_retry_after,
         }.items():
-            if not (isinstance(value, (int, float)) and math.isfinite(value) and value >= 0):
+            number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not (number and math.isfinite(value) and value >= 0):
                 raise ConfigurationError(f"Retry's {name} is {value!r}: give a number, 0 or more")
+        _check_rules(on, results)
         self._policy = policy
         self._attempts = attempts
         self._on = on
@@ -121,7 +123,7 @@ class Retry(Middleware):
                     except Exception as caught:
                         error, failed = caught, now()
                         raise
-            raise error  # stamina's last attempt raises by itself
+            raise error  # pragma: no cover - stamina's last attempt raises by itself
 
         return retried
 
@@ -152,6 +154,17 @@ class Retry(Middleware):
         if asked is None:
             return True
         return asked if asked <= self._max_retry_after else False
+
+
+def _check_rules(on: object, results: object) -> None:
+    kinds = on if isinstance(on, tuple) else (on,)
+    classes = all(isinstance(kind, type) and issubclass(kind, Exception) for kind in kinds)
+    if not classes and (isinstance(on, (type, tuple)) or not callable(on)):
+        raise ConfigurationError(
+            f"Retry's on is {on!r}: give a class of exceptions, a tuple of them, or a function of an error"
+        )
+    if results is not None and not callable(results):
+        raise ConfigurationError(f"Retry's results is {results!r}: give a function of a result")
 
 
 def _refusal(result: object) -> ResultRefused:
@@ -197,8 +210,8 @@ def _with_tenacity(policy: AsyncRetrying, call: Callable[P, Awaitable[R]]) -> Ca
         async def before_sleep(state: RetryCallState) -> None:
             nonlocal pending, failed
             outcome = state.outcome
-            if outcome is not None:
-                pending, failed = outcome.exception() or _refusal(outcome.result()), now()
+            assert outcome is not None  # the one that is slept after
+            pending, failed = outcome.exception() or _refusal(outcome.result()), now()
             theirs = policy.before_sleep
             if theirs is not None:
                 answer: Any = theirs(state)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from contextlib import suppress
 
 from aeval.errors import RunError
 
@@ -55,7 +56,9 @@ class Slots:
                 # The place was handed over in the very moment of the cancellation: pass it on.
                 self.release()
             else:
-                self._waiters.remove(turn)
+                # A release between the cancellation and now has taken the turn out of the line already.
+                with suppress(ValueError):
+                    self._waiters.remove(turn)
             raise
 
     def release(self) -> None:

@@ -18,6 +18,7 @@ __all__ = ["Fold"]
 # More distinct labels, scores or kinds of errors than this are free text, and are counted together.
 MOST_NAMES = 100
 OTHERS = "(others)"
+MOST_FRESH = 256
 
 
 class Fold:
@@ -32,6 +33,7 @@ class Fold:
         self.usage: Usage | None = None
         self.errors: dict[str, ErrorGroup] = {}
         self.durations = Durations()
+        self._fresh = self.durations.fresh
         self._repeats = repeats
         self._metrics = metrics
         self._scores: dict[str, _ScoreFold] = {}
@@ -39,15 +41,22 @@ class Fold:
 
     def add(self, result: Result[Any, Any]) -> None:
         """Take in one result."""
-        self.n += 1
-        self.durations.add(result.times)
-        if result.usage is not None:
-            self.usage = result.usage if self.usage is None else self.usage + result.usage
-        if result.retried:
-            self.retried += len(result.retried)
-            self.refused += sum(attempt.refused for attempt in result.retried)
+        self.add_scored(result)
         if result.error is not None:
             self._add_error(result, result.error)
+
+    def add_scored(self, result: Result[Any, Any]) -> None:
+        """Take in one result that is known to have no error."""
+        self.n += 1
+        times = result.times
+        self._fresh.append(times[0])
+        if len(times) > 1 or len(self._fresh) >= MOST_FRESH:
+            self.durations.add(times)
+            for attempt in result.retried:
+                self.retried += 1
+                self.refused += attempt.refused
+        if result.usage is not None:
+            self.usage = result.usage if self.usage is None else self.usage + result.usage
         scores = self._scores
         for name, score in result.scores.items():
             fold = scores[name] if name in scores else self._open(name)
@@ -58,18 +67,6 @@ class Fold:
                 fold.add(score, result.index)
         if self._repeats > 1:
             self._count(result.index)
-
-    def _open(self, name: str) -> _ScoreFold:
-        if len(self._scores) >= MOST_NAMES:
-            name = OTHERS
-        return self._scores.setdefault(name, _ScoreFold(self._repeats, keep=bool(self._metrics)))
-
-    def _count(self, index: int) -> None:
-        self._finished[index] += 1
-        if self._finished[index] == self._repeats:
-            del self._finished[index]
-            for fold in self._scores.values():
-                fold.moments.close(index)
 
     def _add_error(self, result: Result[Any, Any], error: Failure) -> None:
         self.errored += 1
@@ -83,6 +80,18 @@ class Fold:
             self.errors[kind] = ErrorGroup(kind, 1, error.message, result.id)
         else:
             self.errors[kind] = ErrorGroup(kind, group.n + 1, group.message, group.id)
+
+    def _open(self, name: str) -> _ScoreFold:
+        if len(self._scores) >= MOST_NAMES:
+            name = OTHERS
+        return self._scores.setdefault(name, _ScoreFold(self._repeats, keep=bool(self._metrics)))
+
+    def _count(self, index: int) -> None:
+        self._finished[index] += 1
+        if self._finished[index] == self._repeats:
+            del self._finished[index]
+            for fold in self._scores.values():
+                fold.moments.close(index)
 
     @property
     def first(self) -> tuple[str, float] | None:
@@ -137,19 +146,18 @@ class Durations:
     """
 
     _GROWTH = 1.1
-    _AT_ONCE = 256
 
     def __init__(self) -> None:
         self.slot = self.rate = self.backoff = self.task = 0.0
+        # Totals that are not in their bins yet. They are sorted in many at once, which the built-in functions do
+        # at a third of the cost.
+        self.fresh: list[float] = []
         self._total = self._max = 0.0
         self._bins: Counter[int] = Counter()
-        # Times are sorted into their bins many at once, which the built-in functions do at a third of the cost.
-        self._fresh: list[float] = []
 
     def add(self, times: tuple[float, ...]) -> None:
-        """Take in one sample's times: the total, and where it waited, the slot, rate, backoff and task."""
-        self._fresh.append(times[0])
-        if len(self._fresh) >= self._AT_ONCE:
+        """Take in where one sample waited, whose total is among the fresh ones: the slot, rate, backoff and task."""
+        if len(self.fresh) >= MOST_FRESH:
             self._sort()
         if len(times) > 1:
             _, slot, rate, backoff, task = times
@@ -169,7 +177,8 @@ class Durations:
             setattr(self, name, getattr(self, name) + getattr(other, name))
 
     def _sort(self) -> None:
-        fresh, self._fresh = self._fresh, []
+        fresh = self.fresh.copy()
+        self.fresh.clear()
         self._total += sum(fresh)
         self._max = max(self._max, *fresh, 0.0)
         # A time of nothing, as a virtual clock measures it, has no logarithm.

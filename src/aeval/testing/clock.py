@@ -11,6 +11,7 @@ import math
 import selectors
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Executor, ThreadPoolExecutor
 from functools import partial
@@ -27,6 +28,9 @@ ArgsT = TypeVarTuple("ArgsT")
 
 # Selectors cannot count the milliseconds of a wait of months.
 _LONGEST_WAIT = 3600.0
+# Timers that are set for the very moment in which they fire, one after another, before the clock moves by itself.
+_MOST_AT_ONCE = 100
+_NANOSECOND = 1e-9
 
 
 class VirtualDeadlock(AevalError, RuntimeError):
@@ -75,11 +79,13 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
     """
 
     # Of the base loop, which tells them to no one else.
+    _ready: deque[asyncio.Handle]
     _scheduled: list[asyncio.TimerHandle]
     _clock_resolution: float
 
     def __init__(self, *, grace: float = 0.02, patience: float = 10.0) -> None:
         self._now = 0.0
+        self._timers_at_once = 0
         self._grace = grace
         self._patience = patience
         self._calls_outside = 0
@@ -154,7 +160,18 @@ class VirtualClockLoop(asyncio.SelectorEventLoop):
         self._jump(min(timer, self._now + time.monotonic() - began))
         return ready
 
+    def keep_moving(self) -> None:
+        """Move the clock by a nanosecond where timers are set for now again and again.
+
+        So does aiolimiter when a rounding error is all that it lacks: on a real clock that time passes meanwhile.
+        """
+        if not self._ready:
+            self._timers_at_once += 1
+            if self._timers_at_once > _MOST_AT_ONCE:
+                self._jump(max(self._now + _NANOSECOND, math.nextafter(self._now, math.inf)))
+
     def _jump(self, moment: float) -> None:
+        self._timers_at_once = 0
         self._now = moment
         # The base loop runs the timers that are due within the clock's resolution, which late in a long
         # run must not be finer than a float can tell.
@@ -195,6 +212,7 @@ class _JumpingSelector(selectors.DefaultSelector):
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         if timeout is not None and timeout <= 0:
+            self._loop.keep_moving()
             return super().select(0)
         return self._loop.wait_or_jump(super().select)
 
