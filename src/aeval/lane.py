@@ -123,19 +123,20 @@ class Lane:
         await self._rows.aclose()
 
     def _samples(self, shape: Shape | None) -> Generator[Record, None, None]:
-        limit, repeats = self._limit, range(self.repeats)
+        limit, repeats = self._limit, range(self.repeats) if self.repeats > 1 else (0,)
         id_of = shape.id_of if shape is not None and shape.has_ids else None
-        rows = self._rows
+        chunk = self._rows.chunk
         index = 0
         while limit is None or index < limit:
             try:
-                row = next(rows.chunk, _END)
+                row = next(chunk, _END)
             except Exception as error:  # noqa: BLE001 - it is raised to the consumer, by the runner
                 self.broken = error
                 return
             if row is _END:
                 self.dry = True
                 yield WAIT
+                chunk = self._rows.chunk
                 continue
             sample_id = index if id_of is None else id_of(row, index)
             for repeat in repeats:

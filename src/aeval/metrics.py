@@ -149,7 +149,8 @@ class Moments:
             stderr = math.sqrt(mean * (1 - mean) / n)
         else:
             groups = ((self.trues, 1.0), (self._falses, 0.0), (self._numbers, self._mean))
-            squares = self._squares + sum(count * (middle - mean) ** 2 for count, middle in groups)
+            # Multiplied out: a power of a float that is too large is an error, a product is infinite.
+            squares = self._squares + sum(count * (middle - mean) * (middle - mean) for count, middle in groups)
             stderr = math.sqrt(squares / (n - 1) / n) if n > 1 else math.nan
         if self._repeats > 1:
             # The rows some of whose repeats are still to come count as they stand.
@@ -162,7 +163,7 @@ class Moments:
             stderr = math.sqrt(squares / (rows - 1) / rows) if rows > 1 else math.nan
             # As many independent scores as would have this standard error: no fewer than there are rows,
             # no more than there are scores.
-            independent = mean * (1 - mean) / stderr**2 if stderr > 0 else rows
+            independent = mean * (1 - mean) / (stderr * stderr) if stderr * stderr > 0 else rows
             units = min(float(n), max(float(rows), independent))
         low, high = wilson_interval(mean * units, units) if self.only_bools else mean_interval(mean, stderr)
         return Estimate(mean, stderr, low, high, n)

@@ -89,6 +89,9 @@ class Runner:
     """One run, from its lanes' samples to results in the consumer's hands.
 
     :ivar status: `"running"`, `"finished"`, `"stopped"` or `"failed"`
+    :ivar ready: finished results that wait for the consumer
+    :ivar most_ready: how many of them there may be before admission waits too
+    :ivar parked: workers that wait for room or for rows
     """
 
     def __init__(self, lanes: list[Lane], limits: Limits, threads: Threads, monitor: Monitor) -> None:
@@ -98,14 +101,14 @@ class Runner:
         self.started = self.ended = 0.0
         self._limits = limits
         self._window = limits.window
-        self._most_ready = min(limits.window, MOST_READY)
+        self.most_ready = min(limits.window, MOST_READY)
         self._monitor = monitor
         self._admitted = 0
         self._workers = 0
         self._stopping = False
         self._stirring = False
         self._failure: BaseException | None = None
-        self._parked: deque[asyncio.Future[None]] = deque()
+        self.parked: deque[asyncio.Future[None]] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
         self.ready: deque[AnyResult] = deque()
         self._early: dict[int, AnyResult] = {}
@@ -124,12 +127,12 @@ class Runner:
         self.started = loop.time()
         self._driver = loop.create_task(self._drive(), name="aeval run")
 
-    async def receive(self) -> AnyResult | None:
-        """Wait for a result.
+    async def wait(self) -> bool:
+        """Wait until a result is ready.
 
         Cancelled while it waits, it cancels the run and waits for its end.
 
-        :return: the next result; None at the run's end
+        :return: whether there is one; False at the run's end
         :raises BaseException: what ended the run, after every result that was finished
         """
         while not self.ready:
@@ -137,7 +140,7 @@ class Runner:
                 await self.join()
                 if self._failure is not None:
                     raise self._failure
-                return None
+                return False
             turn = self._loop.create_future()
             self._readers.append(turn)
             try:
@@ -145,16 +148,7 @@ class Runner:
             except asyncio.CancelledError:
                 await self.cancel()
                 raise
-        return self.take_ready()
-
-    def take_ready(self) -> AnyResult | None:
-        """Return the next result, if there is one at hand."""
-        if not self.ready:
-            return None
-        result = self.ready.popleft()
-        if self._parked and 2 * len(self.ready) <= self._most_ready:
-            self._stir()
-        return result
+        return True
 
     def stop(self, *, cancel: bool = False) -> None:
         """Admit no more samples; those in flight finish, or are cancelled."""
@@ -165,7 +159,7 @@ class Runner:
             for lane in self.lanes:
                 if lane.refilling:
                     lane.fetching.cancel()
-            _wake_all(self._parked)
+            _wake_all(self.parked)
 
     def abandon(self) -> None:
         """Cancel what is in flight, without waiting for it, since the consumer has left."""
@@ -263,8 +257,8 @@ class Runner:
         """Take samples and run each to its end, until there are no more."""
         del self._unstarted[0]
         desk = Desk()
-        now, samples, ready, early, parked = self._now, self._samples, self.ready, self._early, self._parked
-        ordered, window, most_ready = self._limits.ordered, self._window, self._most_ready
+        now, samples, ready, early, parked = self._now, self._samples, self.ready, self._early, self.parked
+        ordered, window, most_ready = self._limits.ordered, self._window, self.most_ready
         try:
             while True:
                 if self._stopping or len(ready) >= most_ready or len(early) >= window:
@@ -276,7 +270,7 @@ class Runner:
                         return
                     continue
                 if not self._stirring and (parked or self._workers < window):
-                    self._stir(group)
+                    self.stir(group)
                 lane = record.lane
                 place = self._admitted
                 self._admitted += 1
@@ -354,13 +348,13 @@ class Runner:
                 if lane.broken is not None:
                     self._fail(lane.broken)
         if ended or self._stopping:
-            _wake_all(self._parked)
+            _wake_all(self.parked)
             return False
-        room = len(self.ready) < self._most_ready and len(self._early) < self._window
+        room = len(self.ready) < self.most_ready and len(self._early) < self._window
         dry = next((lane for lane in self.lanes if lane.dry and not lane.refilling), None) if room else None
         if dry is not None:
             dry.refilling = True
-            self._stir(group)  # other evaluations may have rows at hand
+            self.stir(group)  # other evaluations may have rows at hand
             try:
                 with CancelScope() as dry.fetching:
                     await dry.refill()
@@ -368,13 +362,13 @@ class Runner:
                 dry.refilling = False
         else:
             turn = self._loop.create_future()
-            self._parked.append(turn)
+            self.parked.append(turn)
             await turn
         return True
 
-    def _stir(self, group: TaskGroup | None = None) -> None:
+    def stir(self, group: TaskGroup | None = None) -> None:
         """See to it that another worker looks for a sample, once this one waits for something."""
-        if self._parked:
+        if self.parked:
             if not self._stirring:
                 self._stirring = True
                 self._loop.call_soon(self._wake_one)
@@ -383,7 +377,7 @@ class Runner:
 
     def _wake_one(self) -> None:
         self._stirring = False
-        _wake_first(self._parked)
+        _wake_first(self.parked)
 
     def _fail(self, error: BaseException, *, cancel: bool = False) -> None:
         self._failure = self._failure or error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-import math
+import sys
 from collections.abc import Mapping
 from numbers import Real
 from typing import Any, TypeAlias
@@ -122,7 +122,7 @@ def _check_value(value: object, name: str) -> None:
     refuse_awaitable(value, f"the value of the score {name!r}")
     if not isinstance(value, (bool, int, float, str)):
         raise ScoreError(f"the score {name!r} has the value {_shown(value)}: use a bool, a number, or a label")
-    if isinstance(value, float) and not math.isfinite(value):
+    if not isinstance(value, str) and not abs(value) <= sys.float_info.max:
         raise ScoreError(
             f"the score {name!r} has the value {value!r}: raise an error where there is no score, so that it counts as one"
         )

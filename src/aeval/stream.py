@@ -148,16 +148,19 @@ class Stream(Generic[RowT, OutputT]):
     def __init__(self, runner: Runner, kept: list[Result[RowT, OutputT]] | None) -> None:
         self._runner = runner
         self._ready = runner.ready
-        self._take = runner.take_ready
+        self._parked = runner.parked
         self._kept = kept
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> Result[RowT, OutputT]:
-        result = self._take() if self._ready else await self._runner.receive()
-        if result is None:
+        ready = self._ready
+        if not ready and not await self._runner.wait():
             raise StopAsyncIteration
+        result = ready.popleft()
+        if self._parked and 2 * len(ready) <= self._runner.most_ready:
+            self._runner.stir()
         if self._kept is not None:
             self._kept.append(result)
         return result
