@@ -628,3 +628,38 @@ async def test_middleware_of_run_replaces_the_evaluations_own() -> None:
     probe.most_inside = 0
     await run(evaluation, middleware=[Concurrency(5)])
     assert probe.most_inside == 5
+
+
+@pytest.mark.parametrize("steps", [0, 5])
+async def test_a_driver_that_somebody_cancels_does_not_hang_the_consumer(steps: int) -> None:
+    """Code that cancels every task of the loop ends the run with an error, not as if it had finished."""
+    made = run(Evaluation(range(1000), Probe(hold_from=3)))
+
+    async def consume() -> list[int]:
+        return [result.index async for result in made]
+
+    consumer = asyncio.create_task(consume())
+    await asyncio.sleep(0)
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    (driver,) = [task for task in asyncio.all_tasks() if task.get_name() == "aeval run"]
+    driver.cancel()
+    with pytest.raises(RunError, match="cancelled"):
+        await consumer
+    assert made.report.status == "failed"
+    assert not others()
+
+
+async def test_stop_before_the_first_row_ends_the_run() -> None:
+    """A run that still waits for its dataset's first row can be stopped."""
+
+    async def rows():
+        await asyncio.sleep(3600)
+        yield 1
+
+    made = run(Evaluation(rows, Probe()))
+    async with made as results:
+        await asyncio.sleep(0)
+        made.stop()
+        assert [result async for result in results] == []
+    assert made.report.status == "stopped"

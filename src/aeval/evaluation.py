@@ -18,13 +18,13 @@ from aeval.middleware.stack import Stack, stack
 __all__ = ["Evaluation", "Scorer"]
 
 if TYPE_CHECKING:
-    # Its defaults make an evaluation without a task one of Any output; Python has them from 3.13 on.
+    # Its default makes `Evaluation[Row]` one of Any output; Python has them from 3.13 on.
     from typing_extensions import TypeVar
 
     RowT = TypeVar("RowT")
     OutputT = TypeVar("OutputT", default=Any)
     NewRowT = TypeVar("NewRowT")
-    NewOutputT = TypeVar("NewOutputT", default=Any)
+    NewOutputT = TypeVar("NewOutputT")
 else:
     from typing import TypeVar
 
@@ -77,11 +77,21 @@ class Evaluation(Generic[RowT, OutputT]):
 
     @overload
     def __init__(
+        self: Evaluation[dict[str, Any], Any],
+        dataset: str | Path,
+        scorer: Scorer | Sequence[Scorer],
+        *,
+        task: None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+
+    @overload
+    def __init__(
         self: Evaluation[dict[str, Any], NewOutputT],
         dataset: str | Path,
         scorer: Scorer | Sequence[Scorer],
         *,
-        task: Callable[..., Awaitable[NewOutputT]] | None = None,
+        task: Callable[..., Awaitable[NewOutputT]],
         **options: Unpack[Options],
     ) -> None: ...
 
@@ -97,11 +107,21 @@ class Evaluation(Generic[RowT, OutputT]):
 
     @overload
     def __init__(
+        self: Evaluation[NewRowT, Any],
+        dataset: Rows[NewRowT] | Dataset[NewRowT] | Callable[[], Rows[NewRowT]],
+        scorer: Scorer | Sequence[Scorer],
+        *,
+        task: None = None,
+        **options: Unpack[Options],
+    ) -> None: ...
+
+    @overload
+    def __init__(
         self: Evaluation[NewRowT, NewOutputT],
         dataset: Rows[NewRowT] | Dataset[NewRowT] | Callable[[], Rows[NewRowT]],
         scorer: Scorer | Sequence[Scorer],
         *,
-        task: Callable[..., Awaitable[NewOutputT]] | None = None,
+        task: Callable[..., Awaitable[NewOutputT]],
         **options: Unpack[Options],
     ) -> None: ...
 

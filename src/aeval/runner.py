@@ -107,6 +107,7 @@ class Runner:
         self._workers = 0
         self._stopping = False
         self._stirring = False
+        self._opened = False
         self._failure: BaseException | None = None
         self.parked: deque[asyncio.Future[None]] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
@@ -126,6 +127,7 @@ class Runner:
         self._scope = CancelScope()
         self.started = loop.time()
         self._driver = loop.create_task(self._drive(), name="aeval run")
+        self._driver.add_done_callback(self._ended)
 
     async def wait(self) -> bool:
         """Wait until a result is ready.
@@ -154,7 +156,7 @@ class Runner:
         """Admit no more samples; those in flight finish, or are cancelled."""
         self._stopping = True
         if self._driver is not None and self.status == "running":
-            if cancel:
+            if cancel or not self._opened:
                 self._scope.cancel()
             for lane in self.lanes:
                 if lane.refilling:
@@ -217,12 +219,23 @@ class Runner:
                 self._samples = self.lanes[0].samples if len(self.lanes) == 1 else self._interleaved()
                 self._monitor.start(self._loop)
                 self._context = copy_context()
-                async with create_task_group() as group:
-                    self._spawn(group)
+                self._opened = True
+                if not self._stopping:
+                    async with create_task_group() as group:
+                        self._spawn(group)
         except Exception as error:  # noqa: BLE001 - it is raised to the consumer
             self._failure = self._failure or error
+        except asyncio.CancelledError:
+            self._failure = self._failure or RunError("the run's task was cancelled by somebody else's code")
+            raise
         finally:
             await self._close()
+
+    def _ended(self, _: asyncio.Task[None]) -> None:
+        """See to it that the consumer learns of the end even of a driver that was cancelled before it began."""
+        if self.status == "running":
+            self._failure, self.status = RunError("the run's task was cancelled before it began"), "failed"
+            _wake_all(self._readers)
 
     async def _close(self) -> None:
         with move_on_after(CLOSING_SECONDS, shield=True):
