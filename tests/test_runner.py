@@ -569,3 +569,66 @@ def test_repeats_are_clustered_by_row() -> None:
         assert often["ci_low"] == pytest.approx(once["ci_low"], abs=0.02)
 
     run_virtual(main)
+
+
+async def test_a_layer_that_answers_for_a_whole_sample_is_an_error() -> None:
+    """A layer that never calls what it wraps leaves the scorers uncalled: that is an error, not a sample without scores."""
+
+    def shortcut(call):
+        async def answered(*args, **kwargs):
+            return "from a cache"
+
+        return answered
+
+    async def task(question: str) -> str:
+        return question
+
+    report = await run(Evaluation([("a", "a")], exact_match, task=task), middleware=[shortcut], keep=True)
+    assert (report.scored, report.errored) == (0, 1)
+    assert "put it around the client's call" in report.results[0].error.message
+
+
+@pytest.mark.parametrize(
+    ("scorer", "value"),
+    [
+        (lambda answer: answer == "A", True),
+        (lambda output: output == "A", True),
+        (lambda x, y: (x, y) == ("A", "a"), True),
+    ],
+)
+async def test_behind_a_task_a_single_value_comes_after_the_output(scorer, value: bool) -> None:
+    """For rows of one value the output goes to a scorer's first parameter, whatever its name, and the row to the next."""
+
+    async def task(question: str) -> str:
+        return question.upper()
+
+    report = await run(Evaluation(["a"], scorer, task=task), keep=True)
+    assert report.results[0].value is value
+
+
+async def test_chats_are_single_values_however_long() -> None:
+    """A row that is a list of messages is one value, with one message as with more."""
+
+    async def score(messages: list[dict]) -> float:
+        return len(messages)
+
+    rows = [[{"role": "user"}], [{"role": "user"}, {"role": "assistant"}]]
+    report = await run(Evaluation(rows, score), keep=True, ordered=True)
+    assert [result.value for result in report.results] == [1, 2]
+
+
+async def test_a_metric_that_fails_does_not_cost_the_report() -> None:
+    """A metric of the user's own that raises is NaN in the report, with a warning that names it."""
+
+    def broken(values) -> float:
+        raise ZeroDivisionError("no values")
+
+    async def score(value: int) -> bool:
+        return True
+
+    made = run(Evaluation([1], score, metrics=[broken]))
+    with pytest.warns(RuntimeWarning, match="the metric 'broken' of the score 'score' failed"):
+        report = await made
+    assert report.summary["score"]["accuracy"] == 1.0
+    assert report.summary["score"]["broken"] != report.summary["score"]["broken"]
+    assert report["score"] is report

@@ -567,12 +567,19 @@ async def test_arguments_that_cannot_work_are_named_before_anything_runs(options
     assert probe.started == 0
 
 
+def shared_rows() -> list[Evaluation]:
+    """Two evaluations over one generator."""
+    rows = (n for n in range(10))
+    return [Evaluation(rows, Probe(), name=name) for name in "ab"]
+
+
 @pytest.mark.parametrize(
     ("evaluations", "message"),
     [
         ([], "sequence is empty"),
         ([Evaluation([1], Probe()), Evaluation([1], Probe())], "2 evaluations are named 'Probe'"),
         ([lambda: None], "is not an Evaluation"),
+        (shared_rows(), "read one and the same iterator"),
     ],
 )
 async def test_evaluations_that_cannot_run_together_are_refused(evaluations: list, message: str) -> None:

@@ -74,22 +74,25 @@ class Shape:
             if missing:
                 raise BindingError(f"no column {missing[0]!r} in the first row, which has: {_listed(row)}")
             return cls("mapping", columns or tuple(str(name) for name in row), len(row), kind)
-        if isinstance(row, (tuple, list)):
+        # A list of mappings is a chat's messages, however many there are: one value.
+        chat = isinstance(row, list) and row and all(isinstance(part, Mapping) for part in row)
+        if isinstance(row, (tuple, list)) and (columns is not None or not chat):
             fields = columns or getattr(row, "_fields", None)
             if fields is not None and len(fields) != len(row):
                 raise BindingError(
                     f"columns names {len(fields)} columns ({', '.join(fields)}), and the first row has {len(row)}"
                 )
             return cls("sequence", fields, len(row), kind)
-        if columns is not None:
+        attributes = _attributes_of(row)
+        if columns is not None and not set(columns) <= set(attributes):
             if len(columns) != 1:
                 raise BindingError(
                     f"columns names {len(columns)} columns ({', '.join(columns)}), and the rows are single "
                     f"values of type {kind}: name one column, or give tuples or mappings"
                 )
             return cls("value", columns, 1, kind)
-        attributes = _attributes_of(row)
-        return cls("object", attributes, len(attributes), kind) if attributes else cls("value", None, 1, kind)
+        names = columns or attributes
+        return cls("object", names, len(names), kind) if names else cls("value", None, 1, kind)
 
     def getter(self, column: str | int) -> Callable[[Any], Any]:
         """Return what takes a column out of a row, or raises a `RowError` where the row does not fit.
@@ -266,7 +269,7 @@ def _by_name(
             raise BindingError(
                 f"the parameter {name!r} of {name_of(call)!r} can be filled by no column: the columns are "
                 f"{_listed(sources)}. Rename the parameter, give it a default, or wrap the call: "
-                f"lambda {', '.join(sources)}: {name_of(call)}(...)"
+                f"lambda {', '.join(sources)}: {name_of(call) if name_of(call).isidentifier() else 'f'}(...)"
             )
     if rest:
         keyword.update({name: source for name, source in sources.items() if source not in positional})
@@ -280,9 +283,12 @@ def _by_name(
 def _whole(
     call: Callable[..., Any], parameters: list[inspect.Parameter] | None, shape: Shape, extra: Mapping[str, str]
 ) -> tuple[list[str | int], dict[str, str | int]]:
-    """Give the row, which is one value, to the one parameter that takes it."""
+    """Give the row, which is one value, to the one parameter that takes it; behind a task the output goes first."""
     required = _required(parameters)
     output = [p.name for p in parameters or () if p.name in extra]
+    if extra and not output:
+        given: list[str | int] = [_OUTPUT, _ROW] if len(required) > 1 else [_OUTPUT]
+        return _by_place(call, parameters, given, "the task's output" + " and the row" * (len(given) > 1))
     others = [p for p in required if p.name not in output]
     if len(others) > 1 or (not output and _arity(parameters)[1] == 0 and not others):
         takes = _listed(p.name for p in others) or "nothing"

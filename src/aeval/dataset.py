@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import inspect
+import io
 import json
 import time
 import zlib
@@ -12,7 +14,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Callable, Generator, I
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Generic, TypeAlias, TypeVar
+from typing import IO, Any, Generic, TypeAlias, TypeVar, cast
 
 import attrs
 import msgspec
@@ -28,6 +30,8 @@ Source: TypeAlias = Iterable[RowT] | AsyncIterable[RowT] | str | Path | Callable
 # never more than a moment's work.
 CHUNK_ROWS = 256
 CHUNK_SECONDS = 0.05
+# The longest field of a CSV file.
+MOST_CHARACTERS = 1 << 30
 
 FILE_TYPES = (".jsonl", ".ndjson", ".csv", ".tsv", ".parquet")
 
@@ -259,34 +263,29 @@ def _file_rows(path: Path) -> Generator[Any, None, None]:
 
 
 @contextmanager
-def _text(path: Path) -> Generator[IO[str], None, None]:
-    """Open a file as text; what goes wrong with it, then or while it is read, is a `DatasetError`."""
+def _opened(path: Path) -> Generator[IO[bytes], None, None]:
+    """Open a file; what goes wrong with it, then or while it is read, is a `DatasetError`."""
     try:
-        with _opened(path) as file:
-            yield file
+        with gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as file:
+            yield cast("IO[bytes]", file)
     except UnicodeDecodeError as error:
         raise DatasetError(f"the dataset {str(path)!r} is not UTF-8 text: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise DatasetError(f"the dataset {str(path)!r} cannot be read: {error}") from error
 
 
-def _opened(path: Path) -> IO[str]:
-    if path.suffix.lower() == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
 def _jsonl_rows(path: Path) -> Generator[Any, None, None]:
-    with _text(path) as file:
+    with _opened(path) as file:
         for number, line in enumerate(file, start=1):
-            if not line.isspace():
-                yield _json_row(line, path, number)
+            text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
+            if text.strip():
+                yield _json_row(text, path, number)
 
 
-def _json_row(line: str, path: Path, number: int) -> Any:
+def _json_row(line: bytes, path: Path, number: int) -> Any:
     try:
         return msgspec.json.decode(line)
-    except (msgspec.DecodeError, RecursionError) as strict:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as strict:
         try:
             # The standard library reads NaN and Infinity, which other writers of JSON put out.
             return json.loads(line)
@@ -296,8 +295,10 @@ def _json_row(line: str, path: Path, number: int) -> Any:
 
 
 def _csv_rows(path: Path, delimiter: str) -> Generator[Any, None, None]:
-    with _text(path) as file:
-        reader = csv.reader(file, delimiter=delimiter)
+    # Python's limit on a field is shorter than a long prompt; it belongs to the process, and is only ever raised.
+    csv.field_size_limit(max(csv.field_size_limit(), MOST_CHARACTERS))
+    with _opened(path) as file:
+        reader = csv.reader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), delimiter=delimiter)
         try:
             columns = next(filter(None, reader), [])
             repeated = sorted({column for column in columns if columns.count(column) > 1})

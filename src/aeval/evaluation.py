@@ -149,6 +149,7 @@ class Evaluation(Generic[RowT, OutputT]):
     ) -> None:
         scorers, further = _calls("scorer", scorer), _calls("metric", metrics or ())
         _check_callables(scorers, task)
+        _check_names(further)
         fields = {
             "dataset": dataset if isinstance(dataset, Dataset) else Dataset(dataset),
             "scorer": scorers,
@@ -201,6 +202,16 @@ def _check_callables(scorers: Sequence[Scorer], task: object) -> None:
     for name in names:
         if name != "<lambda>" and names.count(name) > 1:
             raise ConfigurationError(f"two scorers are named {name!r}: rename one of them")
+
+
+def _check_names(metrics: Sequence[Metric]) -> None:
+    taken = ["accuracy", "mean", "stderr", "ci_low", "ci_high", "n"]
+    for name in map(name_of, metrics):
+        if name in taken:
+            raise ConfigurationError(
+                f"the metric's name {name!r} is taken in the report: give it another __name__"
+            )
+        taken.append(name)
 
 
 def _checked_name(name: str | None, scorers: Sequence[Scorer]) -> str:

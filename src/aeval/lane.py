@@ -14,7 +14,7 @@ from anyio import CancelScope
 from aeval.binding import Bound, Shape, bind
 from aeval.context import Record, Totals, result_of
 from aeval.dataset import Rows, UnreadableRow
-from aeval.errors import RowError, ScoreError
+from aeval.errors import AevalError, RowError, ScoreError
 from aeval.evaluation import Evaluation
 from aeval.middleware.base import name_of
 from aeval.middleware.stack import Stack
@@ -200,6 +200,11 @@ class Lane:
             is_bool = returned is True or returned is False
             scores = {name: Score(returned, name)} if is_bool else scores_of(returned, name)
             return result_of(record, self.name, total, record.output, scores, None, record.usage, {})
+        if not self._simple and (record.returned is None or len(record.returned) < len(self._scorer_names)):
+            raise AevalError(
+                "a middleware layer answered for the whole sample, so that the scorers were not called: put it around "
+                "the client's call inside of the task, as in `ask = layer(model.generate)`"
+            )
         output, usage = record.output, record.usage
         metadata: dict[str, Any] = {}
         merged: dict[str, Score] = {}

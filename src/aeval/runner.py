@@ -3,8 +3,9 @@
 A pool of workers, at most as many as the window is wide, takes samples one after another and runs each to
 its end. A worker is started when a sample is admitted and no other worker is free to take the next one, so
 a small dataset starts few. Workers hand their results over at once; it is the admission of new samples that
-waits while the consumer is behind. So at any time there are at most `window` samples in flight, and at most
-twice as many held.
+waits while the consumer is behind. So at any time there are at most `window` samples in flight, and beside them
+at most `MOST_READY` results that wait for the consumer; in ordered runs, up to a window of those that wait for
+one before them.
 
 The task group lives in a task of its own, the driver. The consumer only receives.
 """
@@ -48,7 +49,7 @@ class Limits:
 
     :param window: samples in flight at once
     :param ordered: whether results come in the order of the dataset
-    :param max_errors: errored samples that are put up with: a count, or a fraction as a float below 1
+    :param max_errors: errored samples that are put up with: a count, or a fraction as a float up to 1.0
     :param raise_errors: whether the first sample that errors ends the run with its error
     :param total: how many samples there will be, if that is known
     """

@@ -14,6 +14,7 @@ from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack, over
 import anyio
 import attrs
 
+from aeval.dataset import iter_once
 from aeval.errors import ConfigurationError, RunError
 from aeval.evaluation import Evaluation, checked_repeats, layers_of
 from aeval.lane import Lane
@@ -243,7 +244,7 @@ def run(
     :param window: samples in flight at once, those asleep between attempts among them; by default four times the
         largest cap in the middleware, and 400 where there is none
     :param ordered: give the results in the dataset's order. A slow sample then holds back those behind it.
-    :param max_errors: stop the run when more samples than this errored: a count, or as a float below 1 a fraction
+    :param max_errors: stop the run when more samples than this errored: a count, or as a float up to 1.0 a fraction
         (of all samples where their number is known, else of those that finished, from the hundredth on)
     :param on_error: `"record"` makes an errored sample a result with an `error`; `"raise"` ends the run with it
     :param progress: show the progress: None where someone is looking (a terminal or a notebook), True always
@@ -393,6 +394,12 @@ def _checked_evaluations(
     for name, count in Counter(each.name for each in evaluations).items():
         if count > 1:
             raise ConfigurationError(f"{count} evaluations are named {name!r}: give each a name=... of its own")
+    iterators = [id(source) for each in evaluations if iter_once(source := each.dataset.source)]
+    if len(iterators) > len(set(iterators)):
+        raise ConfigurationError(
+            "two evaluations read one and the same iterator, so that each row would go to only one of them: "
+            "give each a list, or a callable that opens the dataset anew"
+        )
     return evaluations
 
 

@@ -25,13 +25,13 @@ R = TypeVar("R")
 class Rate(Middleware):
     """Start at most so many calls in any period of so many seconds, first come first served.
 
-    The pace is even, so that a server that counts in a sliding window, a fixed window or a token bucket
-    sees no more than it allows. Of a leaky bucket that lets `burst` calls go at once and then one every
-    `per / (n - burst + 1)` seconds, no window of `per` seconds holds more than `n`.
+    The pace is even: a leaky bucket lets `burst` calls go at once and then one every `per / (n - burst + 1)`
+    seconds, so that no window of `per` seconds holds more than `n` starts. What a server counts is when calls reach
+    it, which takes some longer than others: where it refuses one now and then, stay a few percent below its limit.
 
     The same object may wrap several callables, or be shared by several runs: together they hold its limit.
 
-    :param n: calls in a period; more than 0
+    :param n: calls in a period; more than 0. A number that is not whole is kept on the average of several periods.
     :param per: the period, in seconds
     :param burst: how many may start at once after a quiet time, from 1 to `n`; each one of them makes the
         steady pace a little slower, by one call in a period. By default one, and one more for every 50

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import repeat
 from typing import Any
 
 from aeval.metrics import Metric, Moments
+from aeval.middleware.base import name_of
 from aeval.report.report import ErrorGroup, TimingReport
 from aeval.result import Failure, Result, Usage
 from aeval.score import Score, ScoreValue
@@ -103,7 +105,7 @@ class Fold:
 
     def summary(self) -> dict[str, dict[str, float]]:
         """Return each score's metrics, by name."""
-        return {name: fold.summary(self._metrics) for name, fold in self._scores.items()}
+        return {name: fold.summary(name, self._metrics) for name, fold in self._scores.items()}
 
 
 class _ScoreFold:
@@ -124,7 +126,7 @@ class _ScoreFold:
         else:
             self.moments.add(value, index)
 
-    def summary(self, metrics: tuple[Metric, ...]) -> dict[str, float]:
+    def summary(self, score: str, metrics: tuple[Metric, ...]) -> dict[str, float]:
         made: dict[str, float] = {}
         if self.moments.n:
             estimate = self.moments.estimate()
@@ -134,8 +136,21 @@ class _ScoreFold:
         made.update({f"share of {label!r}": count / total for label, count in self._labels.most_common()})
         made["n"] = self.moments.n + total
         for metric in metrics:
-            made[getattr(metric, "__name__", type(metric).__name__)] = float(metric(self._values or ()))
+            made[name_of(metric)] = _value_of(metric, self._values or (), score)
         return made
+
+
+def _value_of(metric: Metric, values: Sequence[ScoreValue], score: str) -> float:
+    try:
+        return float(metric(values))
+    except Exception as error:  # noqa: BLE001 - a metric of the user's must not cost them the report
+        warnings.warn(
+            f"the metric {name_of(metric)!r} of the score {score!r} failed, and is NaN in the report: "
+            f"{type(error).__name__}: {error}",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return math.nan
 
 
 class Durations:

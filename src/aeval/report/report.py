@@ -75,7 +75,7 @@ class Report(Generic[RowT, OutputT]):
     :param refused: attempts that a server refused for load
     :param abandoned_threads: threads still working on sync calls that were given up
     :param results: the results, for a run with `keep=True`; else None
-    :param evaluations: each evaluation's own report, by name
+    :param evaluations: of several evaluations, each one's own report, by name
     """
 
     name: str
@@ -105,7 +105,7 @@ class Report(Generic[RowT, OutputT]):
 
     def __getitem__(self, name: str) -> Report[Any, Any]:
         """Return one evaluation's report by its name."""
-        return self.evaluations[name]
+        return self if name == self.name and not self.evaluations else self.evaluations[name]
 
     def __str__(self) -> str:
         from aeval.report.render import as_text
