@@ -227,7 +227,7 @@ def one(text: str) -> None: ...
 @pytest.mark.parametrize(
     ("call", "row", "columns", "message"),
     [
-        (named, MAPPING, None, r"the parameter 'missing' of 'named' can be filled by no column: the columns are q, a, n\. Rename the parameter, give it a default, or wrap the call: lambda q, a, n: named\(\.\.\.\)"),
+        (named, MAPPING, None, r"the parameter 'missing' of 'named' can be filled by no column: the columns are q, a, n\. Rename the parameter or the column, give it a default, or wrap the call, as in `lambda a, q: named\(a, q\)`"),
         (named, Pair("Q", "A"), None, "the parameter 'missing' of 'named'.*the columns are q, a"),
         (named, ("Q", "A"), "q,a", "the parameter 'missing' of 'named'.*the columns are q, a"),
         (named, Data(), None, "the parameter 'missing' of 'named'.*the columns are q, a, id"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -268,8 +269,7 @@ def _by_name(
         if parameter in _required([parameter]):
             raise BindingError(
                 f"the parameter {name!r} of {name_of(call)!r} can be filled by no column: the columns are "
-                f"{_listed(sources)}. Rename the parameter, give it a default, or wrap the call: "
-                f"lambda {', '.join(sources)}: {name_of(call) if name_of(call).isidentifier() else 'f'}(...)"
+                f"{_listed(sources)}. {_advice(call, parameters, sources)}"
             )
     if rest:
         keyword.update({name: source for name, source in sources.items() if source not in positional})
@@ -278,6 +278,25 @@ def _by_name(
             f"{name_of(call)!r} takes none of the columns {_listed(sources)}: give it a parameter for one"
         )
     return positional, keyword
+
+
+def _advice(
+    call: Callable[..., Any], parameters: list[inspect.Parameter] | None, sources: Mapping[str, str]
+) -> str:
+    """Say how to give a call the columns that it probably means."""
+    required = [parameter.name for parameter in _required(parameters)]
+    unused = [name for name in sources if name not in required and name != "id"]
+    meant: list[str] = []
+    for name in required:
+        if name in sources:
+            meant.append(name)
+            continue
+        near = difflib.get_close_matches(name.lower(), unused, n=1) or unused[:1]
+        meant.extend(near)
+        unused = [column for column in unused if column not in near]
+    called = name_of(call) if hasattr(call, "__name__") and name_of(call).isidentifier() else "f"
+    wrapped = f"lambda {', '.join(meant)}: {called}({', '.join(meant)})"
+    return f"Rename the parameter or the column, give it a default, or wrap the call, as in `{wrapped}`"
 
 
 def _whole(

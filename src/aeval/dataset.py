@@ -279,7 +279,10 @@ def _jsonl_rows(path: Path) -> Generator[Any, None, None]:
         for number, line in enumerate(file, start=1):
             text = line.removeprefix(codecs.BOM_UTF8) if number == 1 else line
             if text.strip():
-                yield _json_row(text, path, number)
+                row = _json_row(text, path, number)
+                if number == 1 and isinstance(row, UnreadableRow) and text.lstrip().startswith(b"["):
+                    raise DatasetError(f"{path.name} is one JSON array: JSONL has one object on each line")
+                yield row
 
 
 def _json_row(line: bytes, path: Path, number: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypedDict, Unpack, overload
@@ -189,7 +190,15 @@ def _calls(what: str, given: Any) -> tuple[Callable[..., Any], ...]:
         calls = tuple(given)
     for call in calls:
         if not callable(call):
-            raise ConfigurationError(f"the {what} is {call!r}: give an (async) callable")
+            called = inspect.iscoroutine(call)
+            if called:
+                call.close()
+            fix = (
+                "it was called already; give the function itself, without (...)"
+                if called
+                else "give an (async) callable"
+            )
+            raise ConfigurationError(f"the {what} is {call!r}: {fix}")
     return calls
 
 

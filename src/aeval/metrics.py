@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from statistics import NormalDist
 from typing import TypeAlias
@@ -135,6 +136,11 @@ class Moments:
     def only_bools(self) -> bool:
         """Whether all scores are bools, so that their mean is a proportion."""
         return not self._numbers
+
+    def as_labels(self) -> Counter[str]:
+        """Return the scores as labels: how many were true, false, or other numbers."""
+        counts = {"True": self.trues, "False": self._falses, "(numbers)": self._numbers}
+        return Counter({label: count for label, count in counts.items() if count})
 
     @property
     def mean(self) -> float:

@@ -120,7 +120,11 @@ class Monitor:
             evaluation = self._place(frame)
             if evaluation is not None:
                 return _Culprit(evaluation, *(innermost or place))
-            if innermost is None and not place[0].startswith((own, _LIBRARY)):
+            if (
+                innermost is None
+                and not place[0].startswith((own, _LIBRARY))
+                and "site-packages" not in place[0]
+            ):
                 innermost = place
             frame = frame.f_back
         return None if innermost is None else _Culprit(None, *innermost)

@@ -13,6 +13,7 @@ The task group lives in a task of its own, the driver. The consumer only receive
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import deque
 from collections.abc import Coroutine, Generator
 from contextvars import copy_context
@@ -124,6 +125,7 @@ class Runner:
     def start(self) -> None:
         """Start the driver, in the running loop."""
         self._loop = loop = asyncio.get_running_loop()
+        self.thread = threading.get_ident()
         self._now = clock_of(loop)
         self._scope = CancelScope()
         self.started = loop.time()
@@ -196,6 +198,11 @@ class Runner:
         return (self.ended if self.status != "running" else self._loop.time()) - self.started
 
     @property
+    def left(self) -> bool:
+        """Whether the consumer left before the end."""
+        return isinstance(self._failure, _Left)
+
+    @property
     def finished(self) -> int:
         """Samples that finished."""
         return sum(lane.fold.n for lane in self.lanes)
@@ -253,7 +260,7 @@ class Runner:
         self.ready.extend(result for _, result in sorted(self._early.items()))
         self._early.clear()
         self.ended = self._loop.time()
-        if self._failure is None or isinstance(self._failure, _Left):
+        if self._failure is None or self.left:
             self.status = "stopped" if self._stopping else "finished"
         else:
             self.status = "failed"

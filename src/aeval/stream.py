@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import math
+import sys
+import threading
 import warnings
 from collections import Counter
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, Literal, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack, overload
 
 import anyio
 import attrs
@@ -90,6 +92,8 @@ class Run(Generic[RowT, OutputT]):
         self._kept: list[Result[RowT, OutputT]] | None = [] if keep else None
         self._stream: Stream[RowT, OutputT] | None = None
         self._used = False
+        caller = sys._getframe(2)  # noqa: SLF001 - where `run` was called, for the warning that it came to nothing
+        self._made_at = caller.f_code.co_filename, caller.f_lineno
 
     def __aiter__(self) -> AsyncIterator[Result[RowT, OutputT]]:
         return self._stream or self._open()
@@ -111,11 +115,23 @@ class Run(Generic[RowT, OutputT]):
             pass
         return self.report
 
+    def __repr__(self) -> str:
+        names = ", ".join(repr(lane.name) for lane in self._runner.lanes)
+        state = (
+            self._runner.status if self._used else "not started: await it, or iterate over it with `async for`"
+        )
+        return f"<Run of {names}, {state}>"
+
+    def __getattr__(self, name: str) -> NoReturn:
+        hint = (
+            f": await the run for its report, as in `(await run(...)).{name}`" if name in _OF_A_REPORT else ""
+        )
+        raise AttributeError(f"a Run has no attribute {name!r}{hint}")
+
     def __del__(self) -> None:
         if not self._used:
-            warnings.warn(
-                "a run was never awaited or iterated over: write `await run(...)`", RuntimeWarning, stacklevel=2
-            )
+            message = "this run was never awaited or iterated over: write `await run(...)`"
+            warnings.warn_explicit(message, RuntimeWarning, *self._made_at, registry={})
 
     def _open(self) -> Stream[RowT, OutputT]:
         if self._used:
@@ -141,6 +157,9 @@ class Run(Generic[RowT, OutputT]):
     def report(self) -> Report[RowT, OutputT]:
         """The report of what has finished so far."""
         return report_of(self._runner, self._kept)
+
+
+_OF_A_REPORT = {field.name for field in attrs.fields(Report)} | {"scored", "throughput"}
 
 
 class Stream(Generic[RowT, OutputT]):
@@ -173,7 +192,10 @@ class Stream(Generic[RowT, OutputT]):
     def __del__(self) -> None:
         runner = self._runner
         if runner.status == "running":
-            # Whatever thread the collector runs in; and the loop may be closed by now.
+            if threading.get_ident() == runner.thread:
+                runner.abandon()
+                return
+            # The garbage collector may run in any thread; and the loop may be closed by now.
             with suppress(RuntimeError):
                 runner.loop.call_soon_threadsafe(runner.abandon)
 
@@ -260,6 +282,8 @@ def run(
         _check_count("samples", samples)
     if repeats is not None:
         checked_repeats(repeats)
+    if progress not in {None, True, False, "plain"}:
+        raise ConfigurationError(f"progress is {progress!r}: give None, True, False or 'plain'")
     if on_error not in {"record", "raise"}:
         raise ConfigurationError(f"on_error is {on_error!r}: give 'record' or 'raise'")
     given = None if middleware is None else layers_of(middleware)
@@ -363,7 +387,7 @@ def _report(
             summary[score if len(folds) == 1 else f"{evaluation}/{score}"] = metrics
     return Report(
         name=name,
-        status=runner.status,
+        status="stopped" if runner.left else runner.status,
         summary=summary,
         n=sum(fold.n for fold in folds.values()),
         errored=sum(fold.errored for fold in folds.values()),
@@ -378,6 +402,11 @@ def _report(
     )
 
 
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def _kept_of(kept: list[Result[Any, Any]] | None, name: str) -> list[Result[Any, Any]] | None:
     return None if kept is None else [result for result in kept if result.evaluation == name]
 
@@ -385,12 +414,17 @@ def _kept_of(kept: list[Result[Any, Any]] | None, name: str) -> list[Result[Any,
 def _checked_evaluations(
     evaluation: Evaluation[Any, Any] | Sequence[Evaluation[Any, Any]],
 ) -> list[Evaluation[Any, Any]]:
+    given: Any = evaluation
+    if not isinstance(given, (Evaluation, Sequence)) or isinstance(given, str):
+        raise ConfigurationError(
+            f"{_shown(given)} is not an Evaluation: write run(Evaluation(dataset, scorer))"
+        )
     evaluations = [evaluation] if isinstance(evaluation, Evaluation) else list(evaluation)
     if not evaluations:
         raise ConfigurationError("there is no evaluation to run: the sequence is empty")
     for each in evaluations:
         if not isinstance(each, Evaluation):
-            raise ConfigurationError(f"{each!r} is not an Evaluation: write Evaluation(dataset, scorer)")
+            raise ConfigurationError(f"{_shown(each)} is not an Evaluation: write Evaluation(dataset, scorer)")
     for name, count in Counter(each.name for each in evaluations).items():
         if count > 1:
             raise ConfigurationError(f"{count} evaluations are named {name!r}: give each a name=... of its own")

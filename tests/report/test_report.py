@@ -66,12 +66,16 @@ def test_report_as_text() -> None:
         "samples   12: 10 scored, 2 errored",
         "attempts  15, 3 refused",
         "time      4.0 s, 3.0 samples/s",
-        "a sample  p50 0 µs p95 250 ms p99 30.0 s max 5.0 min",
+        "a sample  p50 0 µs p95 250 ms p99 30.0 s max 5.0 min, waits included",
         "spent in  slot 1.0 s, rate 2.0 s, backoff 3.0 s, task 4.0 s, scorers 500 ms",
         "usage     1,200 input and 34 output tokens in 1 request",
         "threads   1 still at work on calls that were given up",
     ]
-    assert lines[-1] == "KeyError  2  7         'x' and more"
+    assert lines[14] == "KeyError in 2 samples, first in 7: 'x' and more"
+    assert (
+        lines[-1]
+        == "Hint: the server refused many calls: put a Rate below its limit around them, or allow fewer at once."
+    )
 
 
 def test_report_without_scores_or_errors() -> None:
@@ -96,11 +100,17 @@ def test_further_metrics_have_no_interval() -> None:
     assert "style spread 1.235e+05 4" in rows
 
 
-@pytest.mark.parametrize(("length", "end"), [(70, "x"), (71, "...")])
-def test_long_messages_are_cut(length: int, end: str) -> None:
-    """An error's long message is cut in the table."""
-    line = str(report(errors={"E": ErrorGroup("E", 1, "x" * length, "a")})).splitlines()[-1]
-    assert line.endswith("x" * 67 + (end if end == "..." else "xxx"))
+def test_long_messages_are_wrapped() -> None:
+    """An error's message is shown whole, over several lines, since the fix is at its end."""
+    message = "the value was wrong " * 20 + "write another"
+    lines = str(report(errors={"E": ErrorGroup("E", 1, message, "a")}, refused=0)).splitlines()
+    assert lines[-1].endswith("write another")
+    assert max(map(len, lines)) <= 110
+
+
+def test_endless_messages_are_cut() -> None:
+    """A message that is a page long is cut."""
+    assert len(str(report(errors={"E": ErrorGroup("E", 1, "x " * 5000, "a")}))) < 2000
 
 
 def test_report_as_html() -> None:

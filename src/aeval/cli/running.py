@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -58,7 +59,7 @@ def run_file(
             limits.append(parse_rate(rate))
         if timeout is not None:
             limits.append(Timeout(timeout))
-        evaluations = [_limited(each, limits) if limits else each for each in _load(target)]
+        evaluations = [_limited(each, limits) if limits else each for each in _load(target, form)]
         made = run(
             evaluations,
             samples=samples,
@@ -68,7 +69,10 @@ def run_file(
         )
     except ConfigurationError as error:
         return _complain(error, MISUSED)
-    return finish(*run_to_report(made), form)
+    # What a user's code prints must not come between the braces of the JSON.
+    with contextlib.redirect_stdout(sys.stderr) if form == "json" else contextlib.nullcontext():
+        report, code = run_to_report(made)
+    return finish(report, code, form)
 
 
 def run_to_report(
@@ -153,9 +157,10 @@ def _limited(evaluation: Evaluation[Any, Any], limits: list[Middleware]) -> Eval
     return changed
 
 
-def _load(target: str) -> list[Evaluation[Any, Any]]:
+def _load(target: str, form: str) -> list[Evaluation[Any, Any]]:
     try:
-        return load_evaluations(target)
+        with contextlib.redirect_stdout(sys.stderr) if form == "json" else contextlib.nullcontext():
+            return load_evaluations(target)
     except ConfigurationError:
         raise
     except Exception as error:  # noqa: BLE001 - a user's file may raise anything

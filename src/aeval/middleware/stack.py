@@ -53,6 +53,8 @@ def stack(*layers: Middleware) -> Stack:
     """
     flat: list[Middleware] = []
     for layer in layers:
+        if isinstance(layer, type):
+            raise ConfigurationError(f"{layer.__name__} is a class: make one, as in {layer.__name__}(...)")
         if not callable(layer):
             raise ConfigurationError(
                 f"{layer!r} is not middleware: give a callable that takes an async callable and returns one"

@@ -85,8 +85,9 @@ def status_error(endpoint: Endpoint, response: httpx.Response) -> ModelStatusErr
     if code:
         text += f" ({code})"
     text += f": {_shortened(told) if told else _shown(endpoint, response)}"
+    advice = _advice(endpoint, response)
     return _kind(status)(
-        endpoint.message(text + _advice(endpoint, response)),
+        endpoint.message(text.rstrip(".") + advice if advice else text),
         status_code=status,
         code=None if code is None else endpoint.redacted(code),
         headers={
@@ -133,7 +134,7 @@ def _advice(endpoint: Endpoint, response: httpx.Response) -> str:
     if status in {401, 403}:
         return f". {endpoint.key_advice}"
     if status == 404:
-        return ". Check the name of the model, and base_url"
+        return ". Check the name of the model, and base_url: does it lack its /v1?"
     if 300 <= status < 400:
         place = response.headers.get("location", "").partition("?")[0].partition("#")[0]
         scheme, separator, rest = place.rpartition("//")

@@ -26,6 +26,7 @@ class TerminalDisplay:
         self._title = title
         self._stats = stats
         self._live: Live | None = None
+        self._columns = 80
 
     def paint(self, *, last: bool) -> None:
         """Paint the bar anew, and leave it standing at the end."""
@@ -39,8 +40,10 @@ class TerminalDisplay:
         from rich.console import Console
         from rich.live import Live
 
+        console = Console(stderr=True)
+        self._columns = console.width
         live = Live(
-            console=Console(stderr=True),
+            console=console,
             auto_refresh=False,
             # What the user prints goes above the bar, but a stdout that is a file stays one.
             redirect_stdout=sys.stdout.isatty(),
@@ -61,6 +64,8 @@ class TerminalDisplay:
             text.append(f"  {name} ", style="dim").append(value, style=style)
         share = share_done(stats)
         grid = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=1.0, completed=share or 0.0, width=24, pulse=share is None)
+        width = max(6, min(24, (self._columns - 80) // 2))
+        bar = ProgressBar(total=1.0, completed=share or 0.0, width=width, pulse=share is None)
+        text.no_wrap, text.overflow = True, "ellipsis"
         grid.add_row(bar, text)
         return grid

@@ -128,13 +128,17 @@ class _ScoreFold:
 
     def summary(self, score: str, metrics: tuple[Metric, ...]) -> dict[str, float]:
         made: dict[str, float] = {}
-        if self.moments.n:
+        labels = self._labels
+        if labels and self.moments.n:
+            # Labels and numbers under one name are no quantity: each counts as a label of its own.
+            labels = labels + self.moments.as_labels()
+        elif self.moments.n:
             estimate = self.moments.estimate()
             made["accuracy" if self.moments.only_bools else "mean"] = estimate.value
             made.update(stderr=estimate.stderr, ci_low=estimate.ci_low, ci_high=estimate.ci_high)
-        total = self._labels.total()
-        made.update({f"share of {label!r}": count / total for label, count in self._labels.most_common()})
-        made["n"] = self.moments.n + total
+        total = labels.total()
+        made.update({f"share of {label!r}": count / total for label, count in labels.most_common()})
+        made["n"] = total or self.moments.n
         for metric in metrics:
             made[name_of(metric)] = _value_of(metric, self._values or (), score)
         return made

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterable, Sequence
 from html import escape
 from typing import Any
@@ -23,12 +24,14 @@ def as_text(report: Report[Any, Any]) -> str:
     lines = [f"{report.name}  ({report.status})", ""]
     lines += _table(("score", "metric", "value", "stderr", "95 % interval", "n"), list(_metric_rows(report)))
     lines += ["", *(f"{name:<9} {value}" for name, value in _facts(report))]
-    if report.errors:
-        rows = [
-            (group.kind, str(group.n), str(group.id), _short(group.message, 70))
-            for group in report.errors.values()
-        ]
-        lines += ["", *_table(("error", "n", "first in", "message"), rows)]
+    for group in report.errors.values():
+        first = (
+            f"{group.kind} in {_counted(group.n, 'sample')}, first in {group.id}: {_short(group.message, 600)}"
+        )
+        lines += ["", *textwrap.wrap(first, 110, subsequent_indent="  ", break_long_words=False)]
+    if report.refused > report.n / 10:
+        hint = "the server refused many calls: put a Rate below its limit around them, or allow fewer at once"
+        lines += ["", f"Hint: {hint}."]
     return "\n".join(lines)
 
 
@@ -38,7 +41,7 @@ def as_html(report: Report[Any, Any]) -> str:
     facts = "<br>".join(f"<b>{escape(name)}</b> {escape(value)}" for name, value in _facts(report))
     errors = ""
     if report.errors:
-        rows = [(g.kind, str(g.n), str(g.id), _short(g.message, 200)) for g in report.errors.values()]
+        rows = [(g.kind, str(g.n), str(g.id), _short(g.message, 600)) for g in report.errors.values()]
         errors = _html_table(("error", "n", "first in", "message"), rows)
     title = f"<b>{escape(report.name)}</b> ({escape(report.status)})"
     return f'<div class="aeval-report">{title}{metrics}<p>{facts}</p>{errors}</div>'
@@ -95,11 +98,13 @@ def _metric_rows(report: Report[Any, Any]) -> Iterable[tuple[str, ...]]:
 
 
 def _facts(report: Report[Any, Any]) -> Iterable[tuple[str, str]]:
-    yield "samples", f"{report.n}: {report.scored} scored, {report.errored} errored"
+    empty = "" if report.n or report.status != "finished" else " (the dataset gave no rows)"
+    yield "samples", f"{report.n}: {report.scored} scored, {report.errored} errored{empty}"
     yield "attempts", f"{report.attempts}, {report.refused} refused"
     yield "time", f"{_seconds(report.duration)}, {report.throughput:,.1f} samples/s"
     timing = report.timing
-    yield "a sample", " ".join(f"{q} {_seconds(getattr(timing, q))}" for q in ("p50", "p95", "p99", "max"))
+    quantiles = " ".join(f"{q} {_seconds(getattr(timing, q))}" for q in ("p50", "p95", "p99", "max"))
+    yield "a sample", f"{quantiles}, waits included"
     parts = [
         f"{part} {_seconds(getattr(timing, part))}" for part in ("slot", "rate", "backoff", "task", "scorers")
     ]
