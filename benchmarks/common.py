@@ -82,19 +82,22 @@ class Targets:
     def finish(self, options: argparse.Namespace) -> int:
         """Print the targets; return the exit code, which is 1 where one was missed and `--check` was given."""
         print()
+        if options.quick:
+            print("The targets are those of the full form: runs this short weigh their start too much.\n")
         table(("target", "bound", "measured", ""), self._rows)
         return int(self.missed and options.check)
 
 
-def parser_of(doc: str | None, *, rounds: int, loops: bool = True) -> argparse.ArgumentParser:
+def parser_of(doc: str | None, *, rounds: int | None = None, loops: bool = True) -> argparse.ArgumentParser:
     """Make a parser with the options that every benchmark has.
 
     :param doc: the script's docstring
-    :param rounds: how many rounds there are by default
+    :param rounds: how many rounds there are by default; None where there is but one run
     :param loops: whether it makes sense on another event loop as well
     """
     parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=rounds, help=f"interleaved rounds (default: {rounds})")
+    if rounds is not None:
+        parser.add_argument("--rounds", type=int, default=rounds, help=f"rounds (default: {rounds})")
     parser.add_argument("--quick", action="store_true", help="smaller and fewer rounds, to see that it works")
     parser.add_argument("--check", action="store_true", help="exit with 1 if a target is missed")
     if loops:

@@ -109,10 +109,8 @@ def evaluation_of(model: ChatModel, rows: list[dict[str, Any]], name: str) -> Ev
     async def solve(question: str) -> str:
         return await model.generate(question)
 
-    def right(output: str, answer: str):
-        return numeric(output, answer)
-
-    return Evaluation(rows, right, task=solve, name=name)
+    questions = [{"id": row["id"], "question": row["question"], "expected": row["answer"]} for row in rows]
+    return Evaluation(questions, numeric, task=solve, name=name)
 
 
 def show_differences(
@@ -137,7 +135,9 @@ async def main(path: Path, options: Namespace) -> int:
     if options.quick:
         rows = rows[:200]
     with served(path, options) as url:
+        before = time.process_time()
         report, values, seconds = await evaluate(rows, url, options.concurrency)
+        busy = time.process_time() - before
         async with httpx.AsyncClient() as client:
             most = (await client.get(f"{url}/stats")).json()["max_in_flight"]
     offline = {
@@ -147,7 +147,7 @@ async def main(path: Path, options: Namespace) -> int:
         }
         for model in MODELS
     }
-    lines = []
+    lines, differences = [], 0
     for model in MODELS:
         of = report[model]
         found = next(iter(of.summary.values()))
@@ -155,6 +155,7 @@ async def main(path: Path, options: Namespace) -> int:
         by_hand = f"{sum(offline[model].values()) / len(rows):.1%}"
         counts = f"{of.n:,}", f"{of.scored:,}", f"{of.errored:,}"
         differ = sum(value != offline[model][id_] for id_, value in values[model].items())
+        differences += differ
         lines.append((model, *counts, f"{found['accuracy']:.1%}", interval, by_hand, f"{differ}"))
     table(("model", "n", "scored", "errored", "accuracy", "95 % interval", "by A: lines", "differ"), lines)
     show_differences(rows, values, offline)
@@ -163,15 +164,17 @@ async def main(path: Path, options: Namespace) -> int:
         f"\n{report.n:,} samples in {seconds:.2f} s: {report.n / seconds:,.0f} samples/s; {ideal:.2f} s at best, with "
         f"{options.concurrency} calls of {options.latency * 1000:g} ms at once; most in flight at the server: {most}"
     )
-    print(f"tokens: {report.usage.total_tokens:,}" if report.usage else "no tokens were noted")
+    tokens = f"{report.usage.total_tokens:,}" if report.usage else "none"
+    print(f"{busy / report.n * 1000:.2f} ms of the client's CPU for a sample; tokens noted: {tokens}")
     targets = Targets()
     targets.at_most("samples that errored", report.errored, 0)
     targets.at_least("samples that were scored", report.scored, len(rows) * len(MODELS))
+    targets.at_most("samples where the two ways of scoring differ", differences, 0)
     return targets.finish(options)
 
 
 if __name__ == "__main__":
-    parser = parser_of(__doc__, rounds=1)
+    parser = parser_of(__doc__)
     parser.add_argument("data", nargs="?", help="the path of test_with_solutions.jsonl")
     parser.add_argument(
         "--latency", type=float, default=0.1, help="seconds that an answer takes (default: 0.1)"
