@@ -203,7 +203,7 @@ def test_task_takes_the_input(call: Any, row: Any, columns: Any, seen: Any) -> N
         (lambda output, a: (output, a), ("Q", "A"), "q,a", ("O", "A")),
         (lambda output, a: (output, a), Pair("Q", "A"), None, ("O", "A")),
         (lambda output, a: (output, a), Data(), None, ("O", "A")),
-        (lambda output, point: (output, point), Data(), None, ("O", Data())),
+        (lambda output, row: (output, row), Data(), None, ("O", Data())),
         (lambda output, prompt: (output, prompt), "text", None, ("O", "text")),
         (lambda prompt, output, /: (prompt, output), "text", None, ("text", "O")),
         (lambda output, *, prompt: (output, prompt), "text", None, ("O", "text")),

@@ -161,7 +161,7 @@ def test_backoff_holds_no_slot_and_is_told_in_the_result() -> None:
     async def main() -> None:
         loop = asyncio.get_running_loop()
         results = {}
-        async for result in run(Evaluation(range(5), score), middleware=layers, window=10):
+        async for result in run(Evaluation(range(5), score), middleware=layers):
             results[result.index] = (result, loop.time())
         first, ended = results[0]
         assert [result.attempts for result, _ in results.values()] == [1, 1, 1, 1, 3]
@@ -174,7 +174,7 @@ def test_backoff_holds_no_slot_and_is_told_in_the_result() -> None:
         assert first.timing.backoff == pytest.approx(30, abs=0.01)
         assert first.timing.total == pytest.approx(33, abs=0.01)
         assert first.timing.scorers == pytest.approx(3, abs=0.01)
-        assert results[4][0].timing.slot == pytest.approx(4, abs=0.01)
+        assert results[1][0].timing.slot == pytest.approx(1, abs=0.01)
 
     run_virtual(main)
 
@@ -632,3 +632,147 @@ async def test_a_metric_that_fails_does_not_cost_the_report() -> None:
     assert report.summary["score"]["accuracy"] == 1.0
     assert report.summary["score"]["broken"] != report.summary["score"]["broken"]
     assert report["score"] is report
+
+
+class Odd(BaseException):
+    """Neither an error nor a cancellation."""
+
+
+async def test_what_is_no_exception_ends_the_run_and_is_raised() -> None:
+    """A `BaseException` of a sample comes out as itself, and the run is not taken for finished."""
+
+    async def score(value: int) -> bool:
+        await asyncio.sleep(0)
+        if value == 7:
+            raise Odd
+        return True
+
+    made = run(Evaluation(range(50), score))
+    with pytest.raises(Odd):
+        await made
+    assert made.report.status == "failed"
+
+
+async def test_a_sample_that_cancels_its_own_task_errs_alone() -> None:
+    """A sample that cancels the task in which it runs is that sample's error; the others go on."""
+
+    async def score(value: int) -> bool:
+        if value == 7:
+            asyncio.current_task().cancel()
+        await asyncio.sleep(0)
+        return True
+
+    report = await run(Evaluation(range(50), score))
+    assert (report.scored, report.errored, report.status) == (49, 1, "finished")
+
+
+async def test_an_error_without_a_message_of_its_own_is_still_an_error() -> None:
+    """An exception whose `__str__` raises is that sample's error."""
+
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    async def score(value: int) -> bool:
+        raise Mute
+
+    report = await run(Evaluation([1], score), keep=True)
+    assert report.results[0].error.kind == "Mute"
+    assert "cannot be shown" in report.results[0].error.message
+
+
+def test_the_one_error_of_a_task_group_counts_as_itself() -> None:
+    """A refusal that comes wrapped in a group of one is retried, and told as what it is."""
+    calls = 0
+
+    async def fails() -> None:
+        raise ConnectionResetError("cut")
+
+    async def score(value: int) -> bool:
+        nonlocal calls
+        calls += 1
+        async with asyncio.TaskGroup() as group:
+            group.create_task(fails())
+        return True
+
+    async def main() -> None:
+        report = await run(Evaluation([1], score), keep=True)
+        assert (report.results[0].error.kind, report.results[0].error.message) == (
+            "ConnectionResetError",
+            "cut",
+        )
+
+    run_virtual(main)
+    assert calls == 3
+
+
+async def test_a_broken_dataset_ends_the_run_beside_an_endless_one() -> None:
+    """Where one of several datasets breaks, the others do not go on for ever."""
+
+    def breaks():
+        yield 1
+        raise LookupError("gone")
+
+    def endless():
+        while True:
+            yield 1
+
+    async def score(value: int) -> bool:
+        await asyncio.sleep(0)
+        return True
+
+    evaluations = [Evaluation(breaks, score, name="breaks"), Evaluation(endless, score, name="endless")]
+    async with asyncio.timeout(10):
+        with pytest.raises(LookupError, match="gone"):
+            await run(evaluations)
+
+
+def test_a_slow_evaluation_does_not_starve_the_others() -> None:
+    """An evaluation that waits for its own limits takes up no more than its share of the window."""
+    ended: dict[str, float] = {}
+
+    async def score(value: int) -> bool:
+        await asyncio.sleep(0.1)
+        return True
+
+    async def main() -> None:
+        evaluations = [
+            Evaluation(range(100), score, name="slow", middleware=[Rate(1, per=1), Concurrency(10)]),
+            Evaluation(range(500), score, name="fast", middleware=[Concurrency(10)]),
+        ]
+        async for result in run(evaluations):
+            ended[result.evaluation] = asyncio.get_running_loop().time()
+
+    run_virtual(main)
+    assert ended["fast"] < 10
+    assert 95 < ended["slow"] < 105
+
+
+async def test_a_file_without_a_readable_row_errs_row_by_row(tmp_path) -> None:
+    """Where no row can be read to show the columns, each row is its sample's error."""
+    path = tmp_path / "rows.jsonl"
+    path.write_text("{nope\n{nope\n")
+
+    async def score(q: int) -> bool:
+        return True
+
+    report = await run(Evaluation(path, score), keep=True, ordered=True)
+    assert [result.error.kind for result in report.results] == ["RowError", "RowError"]
+
+
+async def test_a_dataclass_without_the_column_is_not_given_whole() -> None:
+    """A scorer that asks for a column which the rows' class does not have is a mistake, not given the row."""
+    import dataclasses
+
+    from aeval.errors import BindingError
+
+    @dataclasses.dataclass
+    class Row:
+        question: str
+        answer: str
+
+    async def task(question: str) -> str:
+        return question
+
+    with pytest.raises(BindingError, match="'expected' of 'exact_match'"):
+        await run(Evaluation([Row("a", "a")], exact_match, task=task))

@@ -10,6 +10,7 @@ import pytest
 
 from aeval import Concurrency, Evaluation, Report, Retry, Run, run, run_sync
 from aeval.errors import ConfigurationError, RunError, TooManyErrors
+from aeval.testing import run_virtual
 
 pytestmark = pytest.mark.anyio
 
@@ -609,21 +610,46 @@ async def test_used_up_iterator_is_an_error() -> None:
         await run(evaluation)
 
 
-async def test_default_window_is_four_times_the_largest_cap() -> None:
-    """Four times the largest cap are in flight, so that those asleep in backoff do not empty it."""
-    for middleware, width in (([Concurrency(3), Concurrency(2)], 12), (None, 40), ([Retry(2)], 400)):
-        release = asyncio.Event()
+@pytest.mark.parametrize(
+    ("middleware", "width"),
+    [([Concurrency(3), Concurrency(2)], 12), ([Concurrency(5)], 20), (None, 40), ([], 400)],
+)
+def test_default_window_is_four_times_the_largest_cap(middleware: list | None, width: int) -> None:
+    """Four times the largest cap are in flight where all of them sleep in backoff, and 400 where there is no cap."""
 
-        async def score(value: int, release: asyncio.Event = release) -> bool:
-            await release.wait()
-            return True
+    async def score(value: int) -> bool:
+        raise ConnectionError
 
-        run_ = run(Evaluation(range(1000), score), middleware=middleware, samples=500)
-        async with run_:
-            for _ in range(2000):
-                await asyncio.sleep(0)
-            assert run_.stats.in_flight == width
-            release.set()
+    async def main() -> None:
+        backoff = Retry(2, wait_initial=1000, wait_max=1000, wait_jitter=0)
+        layers = [backoff, Concurrency(10)] if middleware is None else [backoff, *middleware]
+        async with run(Evaluation(range(1000), score), middleware=layers) as results:
+            await asyncio.sleep(500)
+            assert results.stats.in_flight == width
+
+    run_virtual(main)
+
+
+async def test_samples_that_could_only_wait_in_line_are_not_admitted() -> None:
+    """While every slot is taken, no more of the dataset is read than makes up a short line."""
+    drawn = []
+    release = asyncio.Event()
+
+    def rows():
+        for value in range(1000):
+            drawn.append(value)
+            yield value
+
+    async def score(value: int) -> bool:
+        await release.wait()
+        return True
+
+    async with run(Evaluation(rows, score), middleware=[Concurrency(16)], samples=100) as results:
+        for _ in range(1000):
+            await asyncio.sleep(0)
+        assert 16 <= results.stats.in_flight <= 20
+        release.set()
+        assert len([result async for result in results]) == 100
 
 
 async def test_middleware_of_run_replaces_the_evaluations_own() -> None:

@@ -188,7 +188,7 @@ def bind(call: Callable[..., Any], shape: Shape, *, after_task: bool = False, is
         places: list[str | int] = list(range(shape.width))
         return _make(call, shape, *_by_place(call, parameters, places, "the row's columns, in order"))
     sources = {**{name: name for name in shape.names or ()}, **extra}
-    several = sum(parameter.name not in extra for parameter in _required(parameters)) > 1
+    several = len(_required(parameters)) > 1
     if (
         shape.kind in {"mapping", "sequence"}
         or _fits(parameters, sources)

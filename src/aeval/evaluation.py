@@ -209,6 +209,7 @@ def _check_callables(scorers: Sequence[Scorer], task: object) -> None:
         raise ConfigurationError(f"the task is {task!r}: give an (async) callable")
     names = [name_of(scorer) for scorer in scorers]
     for name in names:
+        # Lambdas may well give scores that have names of their own.
         if name != "<lambda>" and names.count(name) > 1:
             raise ConfigurationError(f"two scorers are named {name!r}: rename one of them")
 

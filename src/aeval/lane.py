@@ -14,7 +14,7 @@ from anyio import CancelScope
 from aeval.binding import Bound, Shape, bind
 from aeval.context import Record, Totals, result_of
 from aeval.dataset import Rows, UnreadableRow
-from aeval.errors import AevalError, RowError, ScoreError
+from aeval.errors import AevalError, DatasetError, RowError, ScoreError
 from aeval.evaluation import Evaluation
 from aeval.middleware.base import name_of
 from aeval.middleware.stack import Stack
@@ -41,6 +41,7 @@ class Lane:
 
     :ivar call: the task and scorers, within the middleware: an async callable of a `Record`
     :ivar samples: the samples to come; gives `WAIT` where rows must be fetched first
+    :ivar admitted: samples taken, where several evaluations share the window
     :ivar dry: whether rows must be fetched first
     :ivar refilling: whether they are being fetched
     :ivar broken: what the dataset raised
@@ -62,6 +63,7 @@ class Lane:
         self.samples: Generator[Record, None, None]
         self.call: Callable[[Record], Awaitable[Any]]
         self.totals = Totals()
+        self.admitted = 0
         self.dry = False
         self.refilling = False
         self.broken: Exception | None = None
@@ -79,7 +81,7 @@ class Lane:
         """How many samples there will be; None where that is not known."""
         try:
             rows = len(self._evaluation.dataset)
-        except TypeError:
+        except (TypeError, OverflowError, NotImplementedError):
             rows = None
         if self._limit is not None:
             rows = self._limit if rows is None else min(rows, self._limit)
@@ -103,10 +105,17 @@ class Lane:
             elif not await rows.refill():
                 break
         rows.chunk = chain(peeked, rows.chunk)
-        shape = Shape.of(peeked[-1], evaluation.columns) if peeked else None
+        readable = bool(peeked) and not isinstance(peeked[-1], UnreadableRow)
+        shape = Shape.of(peeked[-1], evaluation.columns) if readable else None
         self.samples = self._samples(shape)
         if shape is not None:
             self.call = self._layers(self._attempt(shape))
+        elif len(peeked) < PEEK:
+            self.call = _unreadable
+        else:
+            raise DatasetError(
+                f"none of the dataset's first {PEEK} rows can be read: the first {peeked[0].error}"
+            )
 
     async def refill(self) -> None:
         """Fetch rows; at the dataset's end, or where it breaks, end the samples."""
@@ -221,6 +230,10 @@ class Lane:
                 if key in merged:
                     raise ScoreError(f"two scorers gave a score named {key!r}: give each a name of its own")
                 merged[key] = score
+        if not merged:
+            raise ScoreError(
+                f"the scorer {name!r} returned a Result without a score: give it one, as in Result(True)"
+            )
         return result_of(record, self.name, total, output, merged, None, usage, metadata)
 
     def errored(self, record: Record, error: BaseException, total: float) -> Result[Any, Any]:
@@ -232,6 +245,11 @@ class Lane:
             )
             failure = attrs.evolve(failure, message=f"{who} {error}")
         return result_of(record, self.name, total, record.output, {}, failure, record.usage, {})
+
+
+async def _unreadable(record: Record) -> Any:
+    """Stand in for the task and scorers of a dataset in which no row can be read."""
+    raise record.row.error
 
 
 async def _timed(record: Record, call: Awaitable[Any]) -> Any:

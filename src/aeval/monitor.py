@@ -6,6 +6,7 @@ It is a thread since a blocked loop cannot notice itself, and since writing to a
 from __future__ import annotations
 
 import asyncio
+import selectors
 import sys
 import threading
 import time
@@ -17,7 +18,7 @@ from types import CodeType, FrameType
 from typing import Protocol
 
 import attrs
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 
 __all__ = ["Display", "LoopBlockedWarning", "Monitor"]
 
@@ -76,7 +77,7 @@ class Monitor:
         """Paint for the last time, and wait for the thread's end."""
         if self._thread is not None:
             self._stop.set()
-            await to_thread.run_sync(self._thread.join)
+            await to_thread.run_sync(self._thread.join, limiter=CapacityLimiter(1))
             self._thread = None
 
     def _watch(self, loop: asyncio.AbstractEventLoop, watched: int) -> None:
@@ -102,10 +103,16 @@ class Monitor:
                     culprits[found.evaluation] = first, ticks + 1
             if self._display is not None and now - painted >= self._display.interval:
                 painted = now
-                self._display.paint(last=False)
+                self._paint(last=False)
         self._report(loop, culprits, time.monotonic() - asked)
+        self._paint(last=True)
+
+    def _paint(self, *, last: bool) -> None:
         if self._display is not None:
-            self._display.paint(last=True)
+            try:
+                self._display.paint(last=last)
+            except Exception:  # noqa: BLE001 - a stream that was closed under the run must not end its watch
+                self._display = None
 
     def _answer(self) -> None:
         self._answered = True
@@ -115,10 +122,14 @@ class Monitor:
         frame = sys._current_frames().get(watched)  # noqa: SLF001 - the one way to look at another thread
         innermost: tuple[str, int, str] | None = None
         own = __file__.rpartition("monitor.py")[0]
+        if frame is not None and frame.f_code.co_filename == selectors.__file__:
+            return None  # the loop waits for something to do: it was late for want of a processor
         while frame is not None:
             place = frame.f_code.co_filename, frame.f_lineno, frame.f_code.co_name
             evaluation = self._place(frame)
             if evaluation is not None:
+                if evaluation not in self._names:
+                    return None  # another run's, whose own monitor sees it
                 return _Culprit(evaluation, *(innermost or place))
             if (
                 innermost is None
@@ -165,6 +176,6 @@ class _Culprit:
 _LIBRARY = asyncio.__file__.rpartition("asyncio")[0]
 
 
-def frame_finder(code: CodeType, find: Callable[[FrameType], str]) -> Callable[[FrameType], str | None]:
+def frame_finder(code: CodeType, find: Callable[[FrameType], str | None]) -> Callable[[FrameType], str | None]:
     """Return a function that finds the evaluation of a frame, if the frame runs a certain code."""
     return lambda frame: find(frame) if frame.f_code is code else None

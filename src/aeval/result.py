@@ -8,9 +8,10 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
+from aeval.errors import ScoreError
 from aeval.sample import SampleId
 from aeval.score import Score, ScoreValue, scores_of
-from aeval.transient import is_refusal, is_transient, status_of
+from aeval.transient import is_refusal, is_transient, leaf_of, status_of
 
 __all__ = ["Failure", "Result", "RetriedAttempt", "Timing", "Usage"]
 
@@ -96,10 +97,18 @@ class RetriedAttempt:
     @classmethod
     def of(cls, error: BaseException, *, duration: float, backoff: float) -> RetriedAttempt:
         """Describe the attempt that ended with an error."""
-        return cls(type(error).__name__, str(error), status_of(error), is_refusal(error), duration, backoff)
+        return cls(type(error).__name__, text_of(error), status_of(error), is_refusal(error), duration, backoff)
 
 
 _Place = tuple[str, int, str]
+
+
+def text_of(error: BaseException) -> str:
+    """Return an error's message, even of one that fails to give it."""
+    try:
+        return str(error)
+    except Exception as worse:  # noqa: BLE001 - whatever a `__str__` of somebody's raises
+        return f"(its message cannot be shown: {type(worse).__name__})"
 
 
 @attrs.frozen
@@ -124,10 +133,11 @@ class Failure:
 
     @classmethod
     def of(cls, error: BaseException) -> Failure:
-        """Describe an exception, keeping no reference to it or to its frames."""
+        """Describe an exception, keeping no reference to it or to its frames; of a group of one, its member."""
+        error = leaf_of(error)
         return cls(
             kind=type(error).__name__,
-            message=str(error),
+            message=text_of(error),
             retriable=is_transient(error),
             status=status_of(error),
             refused=is_refusal(error),
@@ -196,7 +206,7 @@ def _line_of(error: BaseException) -> str:
         if kind.__module__ in {"builtins", "__main__"}
         else f"{kind.__module__}.{kind.__qualname__}"
     )
-    text = str(error)
+    text = text_of(error)
     return f"{name}: {text}" if text else name
 
 
@@ -261,7 +271,12 @@ class Result(Fields[RowT, OutputT]):
     ) -> None:
         made: dict[str, Score] = {}
         for position, score in enumerate(scores):
-            made.update(scores_of(score, "score" if position == 0 else f"score_{position + 1}"))
+            found = scores_of(score, "score" if position == 0 else f"score_{position + 1}")
+            if twice := made.keys() & found.keys():
+                raise ScoreError(
+                    f"two scores of a Result are named {min(twice)!r}: give each a name of its own"
+                )
+            made.update(found)
         fields = Fields.__setattr__
         for name, value in (
             ("id", ""),

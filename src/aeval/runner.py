@@ -27,6 +27,7 @@ from aeval.clock import clock_of
 from aeval.context import Desk, Record
 from aeval.errors import RunError, TooManyErrors
 from aeval.lane import WAIT, Lane
+from aeval.middleware.concurrency import Concurrency
 from aeval.monitor import Monitor
 from aeval.result import Result
 from aeval.threads import Threads
@@ -96,7 +97,9 @@ class Runner:
     :ivar parked: workers that wait for room or for rows
     """
 
-    def __init__(self, lanes: list[Lane], limits: Limits, threads: Threads, monitor: Monitor) -> None:
+    def __init__(
+        self, lanes: list[Lane], limits: Limits, threads: Threads, monitor: Monitor, cap: Concurrency | None
+    ) -> None:
         self.lanes = lanes
         self.threads = threads
         self.status = "running"
@@ -105,11 +108,14 @@ class Runner:
         self._window = limits.window
         self.most_ready = min(limits.window, MOST_READY)
         self._monitor = monitor
+        self._cap = cap
+        self._group: TaskGroup | None = None
         self._admitted = 0
         self._workers = 0
         self._stopping = False
         self._stirring = False
         self._opened = False
+        self._completed = False
         self._failure: BaseException | None = None
         self.parked: deque[asyncio.Future[None]] = deque()
         self._readers: deque[asyncio.Future[None]] = deque()
@@ -145,6 +151,7 @@ class Runner:
                 await self.join()
                 if self._failure is not None:
                     raise self._failure
+                self._raise_what_escaped()
                 return False
             turn = self._loop.create_future()
             self._readers.append(turn)
@@ -179,6 +186,15 @@ class Runner:
         self.abandon()
         with CancelScope(shield=True):
             await self.join()
+
+    def _raise_what_escaped(self) -> None:
+        """Raise what is no `Exception`, such as a sample's `SystemExit`, and so went through the task group."""
+        driver = self._driver
+        error = driver.exception() if driver is not None and driver.done() and not driver.cancelled() else None
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        if error is not None:
+            raise error
 
     async def join(self) -> None:
         """Wait until nothing of the run is left."""
@@ -229,14 +245,16 @@ class Runner:
                 self._context = copy_context()
                 self._opened = True
                 if not self._stopping:
-                    async with create_task_group() as group:
-                        self._spawn(group)
+                    async with create_task_group() as self._group:
+                        self._spawn(self._group)
+                    self._completed = True
         except Exception as error:  # noqa: BLE001 - it is raised to the consumer
             self._failure = self._failure or error
         except asyncio.CancelledError:
             self._failure = self._failure or RunError("the run's task was cancelled by somebody else's code")
             raise
         finally:
+            self._group = None
             await self._close()
 
     def _ended(self, _: asyncio.Task[None]) -> None:
@@ -253,6 +271,8 @@ class Runner:
                     await lane.aclose()
                 except Exception as error:  # noqa: BLE001 - it is raised to the consumer
                     self._failure = self._failure or error
+        if self._cap is not None:
+            self._cap.slots.idle.discard(self.stir)
         for worker in self._unstarted:
             worker.close()
         if not self._stopping:
@@ -261,7 +281,7 @@ class Runner:
         self._early.clear()
         self.ended = self._loop.time()
         if self._failure is None or self.left:
-            self.status = "stopped" if self._stopping else "finished"
+            self.status = "stopped" if self._stopping else "finished" if self._completed else "failed"
         else:
             self.status = "failed"
         _wake_all(self._readers)
@@ -270,11 +290,11 @@ class Runner:
         # Each worker starts with the context that the run was started in, not with what the sample that
         # happened to make room for it has put there.
         self._workers += 1
-        worker = self.work(group)
+        worker = self.work()
         self._unstarted.append(worker)
         self._context.copy().run(group.start_soon, lambda: worker)
 
-    async def work(self, group: TaskGroup) -> None:  # noqa: C901 - a call for each of its parts would cost a fifth more
+    async def work(self) -> None:  # noqa: C901 - a call for each of its parts would cost a fifth more
         """Take samples and run each to its end, until there are no more."""
         del self._unstarted[0]
         desk = Desk()
@@ -287,11 +307,11 @@ class Runner:
                 else:
                     record = next(samples, None)
                 if record is WAIT or record is None:
-                    if not await self._may_go_on(group, ended=record is None):
+                    if not await self._may_go_on(ended=record is None):
                         return
                     continue
                 if not self._stirring and (parked or self._workers < window):
-                    self.stir(group)
+                    self.stir()
                 lane = record.lane
                 place = self._admitted
                 self._admitted += 1
@@ -304,8 +324,9 @@ class Runner:
                     self._record_error(lane, place, record, error, now() - started)
                     continue
                 except asyncio.CancelledError as error:
-                    # Unless the run is being cancelled, it was something that the sample waited for.
-                    if self._scope.cancel_called or _is_cancelled():
+                    # Unless the run is being cancelled, it was something that the sample waited for, or the
+                    # sample itself that cancelled the task which it runs in.
+                    if self._is_cancelled():
                         raise
                     self._record_error(lane, place, record, error, now() - started)
                     continue
@@ -343,6 +364,15 @@ class Runner:
             self.ready.append(self._early.pop(self._next))
             self._next += 1
 
+    def _is_cancelled(self) -> bool:
+        """Tell whether a worker that sees a cancellation is to end, and if not, take the cancellation back."""
+        driver, worker = self._driver, asyncio.current_task()
+        if self._scope.cancel_called or (driver is not None and driver.cancelling()):
+            return True
+        while worker is not None and worker.cancelling():
+            worker.uncancel()
+        return False
+
     # Admission.
 
     def _interleaved(self) -> Generator[Record, None, None]:
@@ -351,17 +381,22 @@ class Runner:
         passed = 0
         while lanes:
             lane = lanes[0]
-            record = WAIT if lane.refilling else next(lane.samples, None)
+            # No evaluation fills the window with samples that wait for its own limits, while others could go on.
+            full = lane.admitted - lane.fold.n >= -(-self._window // len(lanes))
+            record = WAIT if lane.refilling or full else next(lane.samples, None)
             if record is None:
                 lanes.popleft()
+                if lane.broken is not None:
+                    self._fail(lane.broken)
                 continue
             lanes.rotate(-1)
-            passed = passed + 1 if lane.refilling else 0
-            if not lane.refilling or passed >= len(lanes):
+            passed = passed + 1 if lane.refilling or full else 0
+            if not passed or passed >= len(lanes):
                 passed = 0
+                lane.admitted += record is not WAIT
                 yield record
 
-    async def _may_go_on(self, group: TaskGroup, *, ended: bool) -> bool:
+    async def _may_go_on(self, *, ended: bool) -> bool:
         """Fetch rows, or wait until there may be room and a row; False when there will be no more."""
         if ended:
             # Where a dataset broke, what is in flight is sound, and finishes.
@@ -375,7 +410,7 @@ class Runner:
         dry = next((lane for lane in self.lanes if lane.dry and not lane.refilling), None) if room else None
         if dry is not None:
             dry.refilling = True
-            self.stir(group)  # other evaluations may have rows at hand
+            self.stir()  # other evaluations may have rows at hand
             try:
                 with CancelScope() as dry.fetching:
                     await dry.refill()
@@ -387,14 +422,33 @@ class Runner:
             await turn
         return True
 
-    def stir(self, group: TaskGroup | None = None) -> None:
+    def stir(self) -> None:
         """See to it that another worker looks for a sample, once this one waits for something."""
+        group = self._group
+        if self._stopping or group is None or self._line_is_long():
+            return
         if self.parked:
             if not self._stirring:
                 self._stirring = True
                 self._loop.call_soon(self._wake_one)
-        elif group is not None and self._workers < self._window and not self._stopping:
+        elif self._workers < self._window:
             self._spawn(group)
+
+    def _line_is_long(self) -> bool:
+        """Tell whether a further sample could do nothing but wait in a line that is long enough.
+
+        Samples that wait for a slot cost as much as those that run, and a slot that comes free is taken sooner by
+        the worker that leaves it than by one that has to be woken. So as long as enough are in line, no more are
+        admitted; when a slot finds nobody in line, admission is stirred again.
+        """
+        cap = self._cap
+        if cap is None:
+            return False
+        line = max(2, cap.max_concurrency // 8)
+        if self._workers - len(self.parked) < cap.max_concurrency + line or cap.slots.waiting < line:
+            return False
+        cap.slots.idle.add(self.stir)
+        return True
 
     def _wake_one(self) -> None:
         self._stirring = False
@@ -416,8 +470,3 @@ def _wake_first(turns: deque[asyncio.Future[None]]) -> None:
 def _wake_all(turns: deque[asyncio.Future[None]]) -> None:
     while turns:
         _wake_first(turns)
-
-
-def _is_cancelled() -> bool:
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0

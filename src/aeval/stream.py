@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Generator, Mapping, Sequence
 from contextlib import suppress
 from types import TracebackType
-from typing import Any, Generic, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack, overload
+from typing import Any, Generic, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack, cast, overload
 
 import anyio
 import attrs
@@ -304,7 +304,7 @@ def run(
     )
     names = [lane.name for lane in lanes]
     display = display_for(progress, ", ".join(names), lambda: stats_of(runner, limits))
-    runner = Runner(lanes, limits, threads, Monitor(names, _evaluation_of, display))
+    runner = Runner(lanes, limits, threads, Monitor(names, _evaluation_of, display), _cap_of(stacks))
     return Run(runner, limits, keep=keep)
 
 
@@ -332,8 +332,7 @@ def run_sync(
         )
 
     async def whole() -> Report[RowT, OutputT]:
-        evaluations = evaluation if isinstance(evaluation, Evaluation) else list(evaluation)
-        return await run(evaluations, **options)
+        return await run(cast("Any", evaluation), **options)
 
     return anyio.run(whole)
 
@@ -441,6 +440,13 @@ def _first(*stacks: Stack | None) -> Stack:
     return next(found for found in stacks if found is not None)
 
 
+def _cap_of(stacks: Sequence[Stack]) -> Concurrency | None:
+    """Return the one cap that holds for all samples; None where there are several, or none."""
+    caps = {id(layer): layer for each in stacks for layer in each if isinstance(layer, Concurrency)}
+    capped = all(any(isinstance(layer, Concurrency) for layer in each) for each in stacks)
+    return next(iter(caps.values())) if capped and len(caps) == 1 else None
+
+
 def _window_of(stacks: Sequence[Stack]) -> int:
     return WINDOW_PER_CAP * max(each.max_concurrency or ASSUMED_CAP for each in stacks)
 
@@ -461,4 +467,6 @@ def _checked_max_errors(value: float | None) -> int | float | None:
     )
 
 
-_evaluation_of = frame_finder(Runner.work.__code__, lambda frame: str(frame.f_locals["lane"].name))
+_evaluation_of = frame_finder(
+    Runner.work.__code__, lambda frame: getattr(frame.f_locals.get("lane"), "name", None)
+)

@@ -15,7 +15,7 @@ from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-__all__ = ["is_refusal", "is_transient", "retry_after", "status_of"]
+__all__ = ["is_refusal", "is_transient", "leaf_of", "retry_after", "status_of"]
 
 TRANSIENT_STATUSES = frozenset({408, 409, 425, 429})
 REFUSAL_STATUSES = frozenset({429, 503, 529})
@@ -81,12 +81,20 @@ _PERMANENT_NAMES = frozenset(
 _CUT_NAMES = frozenset({"SSLEOFError", "SSLZeroReturnError"})
 
 
+def leaf_of(error: BaseException) -> BaseException:
+    """Return the one error in a group of one, as a task group raises it; any other error as it is."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
 def status_of(error: BaseException) -> int | None:
     """Return the HTTP status that an error carries, whichever client raised it.
 
     :param error: any exception
     :return: a status from 100 to 599, or None where it carries none
     """
+    error = leaf_of(error)
     response = getattr(error, "response", None)
     for holder, name in (
         (error, "status_code"),
@@ -109,6 +117,7 @@ def is_transient(error: BaseException) -> bool:
 
     :param error: any exception
     """
+    error = leaf_of(error)
     status = status_of(error)
     if status is not None:
         return status in TRANSIENT_STATUSES or status >= 500
@@ -141,6 +150,7 @@ def retry_after(error: BaseException) -> float | None:
     :param error: any exception; its `response.headers` or its own `headers` are read
     :return: seconds, never negative, or None where the server did not say or what it said is no time
     """
+    error = leaf_of(error)
     headers = getattr(getattr(error, "response", None), "headers", None)
     if headers is None:
         headers = getattr(error, "headers", None)

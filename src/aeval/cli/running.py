@@ -69,6 +69,8 @@ def run_file(
         )
     except ConfigurationError as error:
         return _complain(error, MISUSED)
+    except KeyboardInterrupt:
+        return INTERRUPTED
     # What a user's code prints must not come between the braces of the JSON.
     with contextlib.redirect_stdout(sys.stderr) if form == "json" else contextlib.nullcontext():
         report, code = run_to_report(made)
@@ -129,18 +131,19 @@ class _Interrupts:
         self._loop = asyncio.get_running_loop()
 
     def __enter__(self) -> None:
-        if sys.platform == "win32":
-            signal.signal(signal.SIGINT, lambda *_: self._loop.call_soon_threadsafe(self._interrupt))
-        else:
-            self._loop.add_signal_handler(signal.SIGINT, self._interrupt)
+        # Not a handler of the loop's: that one would wait for a loop which is blocked.
+        self._before = signal.signal(signal.SIGINT, self._signalled)
 
     def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGINT, self._before)
 
-    def _interrupt(self) -> None:
+    def _signalled(self, *_: object) -> None:
         self.seen += 1
         if self.seen > 1:
             _exit_now(INTERRUPTED)
+        self._loop.call_soon_threadsafe(self._interrupt)
+
+    def _interrupt(self) -> None:
         self._run.stop()
         in_flight = self._run.stats.in_flight
         print(  # noqa: T201

@@ -34,14 +34,14 @@ class Concurrency(Middleware):
                 f"max_concurrency is {max_concurrency!r}: give a whole number of calls, 1 or more"
             )
         self.max_concurrency = max_concurrency
-        self._slots = Slots(max_concurrency)
+        self.slots = Slots(max_concurrency)
 
     def __repr__(self) -> str:
         return f"Concurrency({self.max_concurrency})"
 
     def __call__(self, call: Callable[P, Awaitable[R]], /) -> Callable[P, Awaitable[R]]:
         """Wrap a call."""
-        slots = self._slots
+        slots = self.slots
 
         @wraps(call)
         async def limited(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -59,7 +59,7 @@ class Concurrency(Middleware):
     @property
     def in_flight(self) -> int:
         """Calls in flight now."""
-        return self.max_concurrency - self._slots.free
+        return self.max_concurrency - self.slots.free
 
 
 async def _wait(slots: Slots) -> None:

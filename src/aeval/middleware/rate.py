@@ -31,7 +31,7 @@ class Rate(Middleware):
 
     The same object may wrap several callables, or be shared by several runs: together they hold its limit.
 
-    :param n: calls in a period; more than 0. A number that is not whole is kept on the average of several periods.
+    :param n: calls in a period; more than 0. Of a number above 1 the whole part counts.
     :param per: the period, in seconds
     :param burst: how many may start at once after a quiet time, from 1 to `n`; each one of them makes the
         steady pace a little slower, by one call in a period. By default one, and one more for every 50
@@ -55,7 +55,7 @@ class Rate(Middleware):
         self.n = n
         self.per = per
         self.burst = burst
-        self._pace = (n - burst + 1 if n >= 1 else n) / per
+        self._pace = (whole - burst + 1 if n >= 1 else n) / per
         self._turn = Slots(1)
         self._limiter: AsyncLimiter | None = None
         self._loop: asyncio.AbstractEventLoop | None = None

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Retry"]
 
+_QUIET = logging.NullHandler()
+
 P = ParamSpec("P")
 R = TypeVar("R")
 On: TypeAlias = type[Exception] | tuple[type[Exception], ...] | Callable[[Exception], bool | float]
@@ -81,6 +83,12 @@ class Retry(Middleware):
         self._results = results
         self._waits = {**waits, "wait_exp_base": wait_exp_base}
         self._max_retry_after = max_retry_after
+        # Imported before the run starts, since the import takes long enough to hold up the loop. Its default hook
+        # would print a line to stderr for every retry of a program that set up no logging.
+        import stamina
+
+        logging.getLogger("stamina").addHandler(_QUIET)
+        self._retry_context = stamina.retry_context
 
     def __repr__(self) -> str:
         return f"Retry({self._policy or self._attempts!r})"
@@ -89,12 +97,7 @@ class Retry(Middleware):
         """Wrap a call."""
         if self._policy is not None:
             return _with_tenacity(self._policy, call)
-        # Imported before the run starts, since the import takes long enough to hold up the loop. Its
-        # default hook would print a line to stderr for every retry of a program that set up no logging.
-        import stamina
-
-        logging.getLogger("stamina").addHandler(logging.NullHandler())
-        retry_context = stamina.retry_context
+        retry_context = self._retry_context
         accepted = call if self._results is None else self._accepting(call)
         worth = self._worth
 
@@ -147,7 +150,8 @@ class Retry(Middleware):
         if isinstance(on, (type, tuple)):
             verdict: bool | float = isinstance(error, on)
         else:
-            verdict = on(error)
+            given = on(error)
+            verdict = given if isinstance(given, (int, float)) else bool(given)
         if verdict is not True:
             return verdict
         asked = retry_after(error)

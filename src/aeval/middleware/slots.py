@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 
 from aeval.errors import RunError
@@ -32,10 +33,12 @@ class Slots:
     a place that comes free goes straight to the first in line, and nobody can overtake.
     """
 
-    __slots__ = ("_loop", "_waiters", "free")
+    __slots__ = ("_loop", "_waiters", "free", "idle")
 
     def __init__(self, total: int) -> None:
         self.free = total
+        # Called, once each, when a place comes free and nobody is in line for it.
+        self.idle: set[Callable[[], None]] = set()
         self._waiters: deque[asyncio.Future[None]] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -69,6 +72,8 @@ class Slots:
                 turn.set_result(None)
                 return
         self.free += 1
+        while self.idle:
+            self.idle.pop()()
 
     @property
     def waiting(self) -> int:

@@ -30,12 +30,7 @@ def display_for(progress: Progress, title: str, stats: Callable[[], Stats]) -> D
         from aeval.progress.notebook import NotebookDisplay
 
         return NotebookDisplay(title, stats)
-    if (
-        progress != "plain"
-        and sys.stderr is not None
-        and sys.stderr.isatty()
-        and os.environ.get("TERM") != "dumb"
-    ):
+    if progress != "plain" and _is_terminal() and os.environ.get("TERM") != "dumb":
         from aeval.progress.terminal import TerminalDisplay
 
         return TerminalDisplay(title, stats)
@@ -44,6 +39,13 @@ def display_for(progress: Progress, title: str, stats: Callable[[], Stats]) -> D
     from aeval.progress.plain import PlainDisplay
 
     return PlainDisplay(title, stats)
+
+
+def _is_terminal() -> bool:
+    try:
+        return sys.stderr is not None and sys.stderr.isatty()
+    except ValueError:
+        return False  # it was closed
 
 
 def _in_notebook() -> bool:
