@@ -445,7 +445,8 @@ class Runner:
         if cap is None:
             return False
         line = max(2, cap.max_concurrency // 8)
-        if self._workers - len(self.parked) < cap.max_concurrency + line or cap.slots.waiting < line:
+        # Half of the line will do: a worker that leaves its slot to the first in line is about to join the end of it.
+        if self._workers - len(self.parked) < cap.max_concurrency + line or 2 * cap.slots.waiting < line:
             return False
         cap.slots.idle.add(self.stir)
         return True
