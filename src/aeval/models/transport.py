@@ -114,6 +114,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         timeouts = request.extensions.get("timeout") or {}
         await pool.take(timeouts.get("pool"))
         proxy = self._proxy or self._environment_proxy(request.url)
+        answer: aiohttp.ClientResponse | None = None
         try:
             answer = await pool.session.request(
                 request.method,
@@ -127,11 +128,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 server_hostname=request.extensions.get("sni_hostname"),
             )
         except (aiohttp.ClientError, ValueError) as error:
-            pool.give_back()
             raise _httpx_error(error, request) from error
-        except BaseException:
-            pool.give_back()
-            raise
+        finally:
+            # From here on the body holds the place, and gives it back when it is closed.
+            if answer is None:
+                pool.give_back()
         return httpx.Response(
             answer.status,
             headers=cast("list[tuple[bytes, bytes]]", answer.raw_headers),
