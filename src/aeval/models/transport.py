@@ -114,7 +114,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         timeouts = request.extensions.get("timeout") or {}
         await pool.take(timeouts.get("pool"))
         proxy = self._proxy or self._environment_proxy(request.url)
-        answer: aiohttp.ClientResponse | None = None
+        answered = False
         try:
             answer = await pool.session.request(
                 request.method,
@@ -127,11 +127,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 proxy_headers=proxy.headers if proxy else None,
                 server_hostname=request.extensions.get("sni_hostname"),
             )
+            answered = True
         except (aiohttp.ClientError, ValueError) as error:
             raise _httpx_error(error, request) from error
         finally:
             # From here on the body holds the place, and gives it back when it is closed.
-            if answer is None:
+            if not answered:
                 pool.give_back()
         return httpx.Response(
             answer.status,
