@@ -22,7 +22,8 @@ def test_usage_adds_up_on_the_record(record: Record) -> None:
     """Usage noted by several calls of one sample adds up."""
     record_usage(input_tokens=10, output_tokens=5)
     record_usage(input_tokens=1, cached_input_tokens=1, requests=0)
-    assert record.usage == Usage(11, 5, 1, 1)
+    record_usage(requests=0, cache_hits=1)
+    assert record.usage == Usage(11, 5, 1, 1, 1)
 
 
 async def test_record_is_found_in_tasks_and_threads(record: Record) -> None:

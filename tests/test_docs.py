@@ -8,6 +8,8 @@ What the blocks of a page are is told by their languages, and by an HTML comment
 - `<!-- example: NAME -->` quotes a script of docs/examples, which runs as a process; a `text` block shows its output.
 - `console` blocks are sessions: each line that starts with `$` is a command, followed by what it prints.
 - `<!-- any order -->` before an output: its lines come in any order. `<!-- varies -->`: they are not compared.
+- `<!-- Ctrl-C -->` before a session of one command that keeps results as an experiment: it is interrupted once there
+  are new ones, and what it printed is not compared.
 - `<!-- within the loop -->` runs a block without `await` within the event loop, as a notebook does.
 - `<!-- not run: reason -->` is for what cannot run here.
 
@@ -24,10 +26,13 @@ import io
 import os
 import re
 import shlex
+import signal
+import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, redirect_stdout
+from contextlib import ExitStack, closing, redirect_stdout, suppress
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -97,7 +102,7 @@ def settled(text: str, *, any_order: bool = False) -> str:
 
 def check(shown: str, printed: str, mark: str = "") -> None:
     """Compare what a page shows with what was printed."""
-    if mark != "varies":
+    if mark not in {"varies", "Ctrl-C"}:
         any_order = mark == "any order"
         assert settled(printed, any_order=any_order) == settled(shown, any_order=any_order)
 
@@ -180,6 +185,9 @@ class Session:
             if "aeval.testing.server" in arguments:
                 yield self._serve(arguments)
                 continue
+            if block.mark == "Ctrl-C":
+                yield interrupt_process(arguments, self.folder)
+                continue
             done = run_process(arguments, self.folder)
             self._status = done.returncode
             if commands[place + 1 : place + 2] != ["echo $?"]:
@@ -227,6 +235,38 @@ def run_process(arguments: list[str], folder: Path) -> subprocess.CompletedProce
         timeout=60,
         check=False,
     )
+
+
+def interrupt_process(arguments: list[str], folder: Path) -> str:
+    """Press Ctrl-C in a process that keeps results in the default storage, once there are new ones."""
+    path = folder / ".aeval" / "results.db"
+    before = stored_results(path)
+    with subprocess.Popen(
+        arguments, cwd=folder, env=ENVIRONMENT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+        try:
+            until = time.monotonic() + 60
+            while stored_results(path) <= before:
+                assert process.poll() is None, process.communicate()[0]
+                assert time.monotonic() < until, "there were no results"
+                time.sleep(0.05)
+            process.send_signal(signal.SIGINT)
+            printed, _ = process.communicate(timeout=60)
+        finally:
+            process.kill()
+    assert process.returncode == 130, printed
+    return printed
+
+
+def stored_results(path: Path) -> int:
+    """Return how many results a database has by now."""
+    with (
+        suppress(sqlite3.OperationalError),
+        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as base,
+    ):
+        (n,) = base.execute("SELECT count(*) FROM results").fetchone()
+        return int(n)
+    return 0
 
 
 def forget_modules(folder: Path) -> None:

@@ -32,12 +32,12 @@ def made(**fields: object) -> Result[object, object]:
 
 def test_usage_adds_up() -> None:
     """Two usages add up field by field, and the tokens of both directions are the total."""
-    total = Usage(10, 5, 2, 1) + Usage(1, 2, 3, 4)
-    assert total == Usage(input_tokens=11, output_tokens=7, cached_input_tokens=5, requests=5)
+    total = Usage(10, 5, 2, 1, 3) + Usage(1, 2, 3, 4, 4)
+    assert total == Usage(input_tokens=11, output_tokens=7, cached_input_tokens=5, requests=5, cache_hits=7)
     assert total.total_tokens == 18
 
 
-@given(st.lists(st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS)))
+@given(st.lists(st.builds(Usage, COUNTS, COUNTS, COUNTS, COUNTS, COUNTS)))
 def test_usage_adds_up_in_any_order(usages: list[Usage]) -> None:
     """The order in which usages are added does not matter."""
     assert functools.reduce(Usage.__add__, usages, Usage()) == functools.reduce(

@@ -12,8 +12,11 @@ if TYPE_CHECKING:
     from aeval.context import record_usage as record_usage
     from aeval.dataset import Dataset as Dataset
     from aeval.errors import AevalError as AevalError
+    from aeval.errors import RunInProgress as RunInProgress
+    from aeval.errors import StorageError as StorageError
     from aeval.evaluation import Evaluation as Evaluation
     from aeval.middleware.base import Middleware as Middleware
+    from aeval.middleware.cache import Cache as Cache
     from aeval.middleware.concurrency import Concurrency as Concurrency
     from aeval.middleware.rate import Rate as Rate
     from aeval.middleware.retry import Retry as Retry
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
     from aeval.middleware.timeout import Timeout as Timeout
     from aeval.monitor import LoopBlockedWarning as LoopBlockedWarning
     from aeval.report.report import Report as Report
+    from aeval.rescoring import rescore as rescore
     from aeval.result import Failure as Failure
     from aeval.result import Result as Result
     from aeval.result import Timing as Timing
@@ -34,14 +38,17 @@ if TYPE_CHECKING:
     from aeval.scorers.numerals import last_number as last_number
     from aeval.scorers.text import includes as includes
     from aeval.scorers.text import regex as regex
+    from aeval.standing import Stats as Stats
+    from aeval.storage.storage import Storage as Storage
+    from aeval.storage.storage import open_storage as open_storage
     from aeval.stream import Run as Run
-    from aeval.stream import Stats as Stats
     from aeval.stream import run as run
     from aeval.stream import run_sync as run_sync
     from aeval.threads import in_process as in_process
 
 _HOMES = {
     "AevalError": "errors",
+    "Cache": "middleware.cache",
     "Concurrency": "middleware.concurrency",
     "Dataset": "dataset",
     "Evaluation": "evaluation",
@@ -53,9 +60,12 @@ _HOMES = {
     "Result": "result",
     "Retry": "middleware.retry",
     "Run": "stream",
+    "RunInProgress": "errors",
     "Sample": "sample",
     "Score": "score",
-    "Stats": "stream",
+    "Stats": "standing",
+    "Storage": "storage.storage",
+    "StorageError": "errors",
     "Timeout": "middleware.timeout",
     "Timing": "result",
     "Usage": "result",
@@ -66,8 +76,10 @@ _HOMES = {
     "last_number": "scorers.numerals",
     "multiple_choice": "scorers.choice",
     "numeric": "scorers.number",
+    "open_storage": "storage.storage",
     "record_usage": "context",
     "regex": "scorers.text",
+    "rescore": "rescoring",
     "run": "stream",
     "run_sync": "stream",
     "stack": "middleware.stack",
@@ -75,6 +87,7 @@ _HOMES = {
 
 __all__ = [
     "AevalError",
+    "Cache",
     "Concurrency",
     "Dataset",
     "Evaluation",
@@ -86,9 +99,12 @@ __all__ = [
     "Result",
     "Retry",
     "Run",
+    "RunInProgress",
     "Sample",
     "Score",
     "Stats",
+    "Storage",
+    "StorageError",
     "Timeout",
     "Timing",
     "Usage",
@@ -99,8 +115,10 @@ __all__ = [
     "last_number",
     "multiple_choice",
     "numeric",
+    "open_storage",
     "record_usage",
     "regex",
+    "rescore",
     "run",
     "run_sync",
     "stack",

@@ -34,6 +34,9 @@ class Record(Sample[Any]):
     retried: tuple[RetriedAttempt, ...] = ()
     usage: Usage | None = None
     output: Any = None
+    # For a storage: the digest of its id and row, and whether there is a record of it already.
+    digest: int = 0
+    replaces: bool = False
     # What each scorer returned so far, by the scorer's name; None until the task has its output.
     returned: list[tuple[str, Any]] | None = None
 
@@ -105,7 +108,12 @@ def own_desk() -> Iterator[None]:
 
 
 def record_usage(
-    *, input_tokens: int = 0, output_tokens: int = 0, cached_input_tokens: int = 0, requests: int = 1
+    *,
+    input_tokens: int = 0,
+    output_tokens: int = 0,
+    cached_input_tokens: int = 0,
+    requests: int = 1,
+    cache_hits: int = 0,
 ) -> None:
     """Add to the usage of the sample that is being run; outside of one, do nothing.
 
@@ -113,6 +121,7 @@ def record_usage(
     :param output_tokens: tokens of the answer
     :param cached_input_tokens: those of the prompt's tokens that the provider read from its cache
     :param requests: requests made
+    :param cache_hits: calls that were answered from a cache, without a request
     """
     record = current_record()
     if record is None:
@@ -122,6 +131,7 @@ def record_usage(
         output_tokens=output_tokens,
         cached_input_tokens=cached_input_tokens,
         requests=requests,
+        cache_hits=cache_hits,
     )
     record.usage = used if record.usage is None else record.usage + used
 

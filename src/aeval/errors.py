@@ -5,10 +5,14 @@
     AevalError
     ├── ConfigurationError (ValueError)      an argument that cannot work; raised before anything runs
     │   ├── BindingError                     a parameter that no column can fill
+    │   ├── ExperimentError                  a name of an experiment, run or evaluation that cannot be used, or is not there
     │   └── MissingExtraError (ImportError)  a part that needs a package which is not installed
     ├── DatasetError                         a dataset that cannot be read
     ├── RunError (RuntimeError)              a run used in a way that it cannot be
+    │   ├── RunInProgress                    another process is running this evaluation of the experiment
     │   └── TooManyErrors                    more samples errored than `max_errors` allows
+    ├── StorageError                         a storage that cannot be read or written
+    │   └── StorageVersionError              one that was written by a later version of aeval
     ├── RowError                             a row that does not fit the columns; its sample's error
     ├── ScoreError (TypeError)               a scorer returned what cannot be a score; its sample's error
     ├── ResultRefused                        every attempt returned a result that `Retry` was told to refuse
@@ -36,6 +40,7 @@ __all__ = [
     "CallTimeout",
     "ConfigurationError",
     "DatasetError",
+    "ExperimentError",
     "MalformedResponse",
     "MissingExtraError",
     "ModelConnectionError",
@@ -46,8 +51,11 @@ __all__ = [
     "ResultRefused",
     "RowError",
     "RunError",
+    "RunInProgress",
     "ScoreError",
     "ServerError",
+    "StorageError",
+    "StorageVersionError",
     "TooManyErrors",
 ]
 
@@ -62,6 +70,10 @@ class ConfigurationError(AevalError, ValueError):
 
 class BindingError(ConfigurationError):
     """A parameter of a task or scorer that no column can fill."""
+
+
+class ExperimentError(ConfigurationError):
+    """A name of an experiment, run or evaluation that cannot be used, is taken, or is not there."""
 
 
 class MissingExtraError(ConfigurationError, ImportError):
@@ -81,6 +93,10 @@ class RunError(AevalError, RuntimeError):
     """A run that was used in a way that it cannot be."""
 
 
+class RunInProgress(RunError):
+    """Another process is running this evaluation of the experiment."""
+
+
 class TooManyErrors(RunError):
     """More samples errored than `max_errors` allows.
 
@@ -92,6 +108,14 @@ class TooManyErrors(RunError):
         super().__init__(message)
         self.errored = errored
         self.finished = finished
+
+
+class StorageError(AevalError):
+    """A storage that cannot be read or written."""
+
+
+class StorageVersionError(StorageError):
+    """A storage that was written by a later version of aeval than this one."""
 
 
 class RowError(AevalError):

@@ -20,8 +20,11 @@ from aeval.middleware.base import name_of
 from aeval.middleware.stack import Stack
 from aeval.report.fold import Fold
 from aeval.result import Failure, Result
+from aeval.resume import Unfinished
 from aeval.sample import Sample
 from aeval.score import Score, refuse_awaitable, scores_of
+from aeval.storage.ledger import Ledger
+from aeval.storage.provenance import source_of
 from aeval.threads import Threads, is_async
 
 __all__ = ["WAIT", "Lane"]
@@ -41,11 +44,17 @@ class Lane:
 
     :ivar call: the task and scorers, within the middleware: an async callable of a `Record`
     :ivar samples: the samples to come; gives `WAIT` where rows must be fetched first
+    :ivar evaluation: what is evaluated
+    :ivar limit: how many rows are evaluated at most
     :ivar admitted: samples taken, where several evaluations share the window
     :ivar dry: whether rows must be fetched first
     :ivar refilling: whether they are being fetched
     :ivar broken: what the dataset raised
     :ivar totals: what the samples in flight add up to
+    :ivar ledger: the run in a storage; None where nothing is stored
+    :ivar row_type: type of the rows
+    :ivar rescored: number of the stored run whose outputs are scored again, if this is what it does
+    :ivar recalled: stored results of earlier sessions that are in `fold`, and those of them that errored
     :ivar fetching: the scope in which they are
     """
 
@@ -68,24 +77,61 @@ class Lane:
         self.refilling = False
         self.broken: Exception | None = None
         self.fetching: CancelScope
-        self._evaluation = evaluation
+        self.ledger: Ledger | None = None
+        self.recalled = self.recalled_errors = 0
+        self.row_type: str | None = None
+        self.rescored: int | None = None
+        self.evaluation = evaluation
         self._layers = layers
         self._threads = threads
-        self._limit = samples
+        self.limit = samples
         self._rows: Rows[Any] = Rows()
-        self._simple = evaluation.task is None and len(evaluation.scorer) == 1
+        # Whether scorers get an output beside the columns.
+        self._after_task = evaluation.task is not None
+        self._simple = not self._after_task and len(evaluation.scorer) == 1
         self._scorer_names = [name_of(scorer) for scorer in evaluation.scorer]
 
     @property
     def total(self) -> int | None:
         """How many samples there will be; None where that is not known."""
         try:
-            rows = len(self._evaluation.dataset)
+            rows = len(self.evaluation.dataset)
         except (TypeError, OverflowError, NotImplementedError):
             rows = None
-        if self._limit is not None:
-            rows = self._limit if rows is None else min(rows, self._limit)
+        if self.limit is not None:
+            rows = self.limit if rows is None else min(rows, self.limit)
         return None if rows is None else rows * self.repeats
+
+    @property
+    def dataset(self) -> str | None:
+        """The dataset's name, where it has one."""
+        return self.evaluation.dataset.name
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """The names that the evaluation gave to the columns, if it did."""
+        return self.evaluation.columns
+
+    @property
+    def source(self) -> str:
+        """Digest of the source of the task and the scorers."""
+        task = self.evaluation.task
+        return source_of([*self.evaluation.scorer, *([] if task is None else [task])])
+
+    @property
+    def layers(self) -> str:
+        """The middleware, as text."""
+        return repr(self._layers)
+
+    @property
+    def finished(self) -> int:
+        """Samples that finished, in this run of the process."""
+        return self.fold.n - self.recalled
+
+    @property
+    def errored_now(self) -> int:
+        """Those of them that errored."""
+        return self.fold.errored - self.recalled_errors
 
     async def open(self) -> None:
         """Open the dataset, look at its first row, and bind the columns.
@@ -93,7 +139,7 @@ class Lane:
         :raises BindingError: if a parameter can be filled by no column
         :raises DatasetError: if the dataset cannot be opened
         """
-        evaluation = self._evaluation
+        evaluation = self.evaluation
         self._rows = rows = evaluation.dataset.open()
         peeked: list[Any] = []
         while len(peeked) < PEEK:
@@ -107,7 +153,13 @@ class Lane:
         rows.chunk = chain(peeked, rows.chunk)
         readable = bool(peeked) and not isinstance(peeked[-1], UnreadableRow)
         shape = Shape.of(peeked[-1], evaluation.columns) if readable else None
-        self.samples = self._samples(shape)
+        self.row_type = None if shape is None else shape.type
+        if self.ledger is None:
+            self.samples = self._samples(shape)
+        else:
+            id_of = shape.id_of if shape is not None and shape.has_ids else None
+            self._rows = left = Unfinished(rows, self.ledger, id_of, self.limit, self.repeats)
+            self.samples = self._samples_left(left)
         if shape is not None:
             self.call = self._layers(self._attempt(shape))
         elif len(peeked) < PEEK:
@@ -132,7 +184,7 @@ class Lane:
         await self._rows.aclose()
 
     def _samples(self, shape: Shape | None) -> Generator[Record, None, None]:
-        limit, repeats = self._limit, range(self.repeats) if self.repeats > 1 else (0,)
+        limit, repeats = self.limit, range(self.repeats) if self.repeats > 1 else (0,)
         id_of = shape.id_of if shape is not None and shape.has_ids else None
         chunk = self._rows.chunk
         index = 0
@@ -154,12 +206,25 @@ class Lane:
                 yield record
             index += 1
 
+    def _samples_left(self, rows: Unfinished) -> Generator[Record, None, None]:
+        """Give the samples that there is something left to do for."""
+        while True:
+            try:
+                for record in rows.chunk:
+                    record.lane = self
+                    yield record
+            except Exception as error:  # noqa: BLE001 - it is raised to the consumer, by the runner
+                self.broken = error
+                return
+            self.dry = True
+            yield WAIT
+
     def _attempt(self, shape: Shape) -> Callable[[Record], Awaitable[Any]]:
-        evaluation = self._evaluation
+        evaluation = self.evaluation
         task = evaluation.task
-        after_task = task is not None
         scorers = [
-            self._caller(scorer, bind(scorer, shape, after_task=after_task)) for scorer in evaluation.scorer
+            self._caller(scorer, bind(scorer, shape, after_task=self._after_task))
+            for scorer in evaluation.scorer
         ]
         if self._simple:
             (only,) = scorers
@@ -235,6 +300,12 @@ class Lane:
                 f"the scorer {name!r} returned a Result without a score: give it one, as in Result(True)"
             )
         return result_of(record, self.name, total, output, merged, None, usage, metadata)
+
+    def recall(self, result: Result[Any, Any]) -> None:
+        """Take in the result of an earlier session."""
+        self.fold.add(result)
+        self.recalled += 1
+        self.recalled_errors += result.error is not None
 
     def errored(self, record: Record, error: BaseException, total: float) -> Result[Any, Any]:
         """Make the result of a sample that errored."""

@@ -27,12 +27,14 @@ class Usage:
     :param output_tokens: tokens of the answers
     :param cached_input_tokens: those of the prompts' tokens that the provider read from its cache
     :param requests: requests that were answered
+    :param cache_hits: calls that were answered from a cache, without a request
     """
 
     input_tokens: int = 0
     output_tokens: int = 0
     cached_input_tokens: int = 0
     requests: int = 0
+    cache_hits: int = 0
 
     @property
     def total_tokens(self) -> int:
@@ -45,6 +47,7 @@ class Usage:
             self.output_tokens + other.output_tokens,
             self.cached_input_tokens + other.cached_input_tokens,
             self.requests + other.requests,
+            self.cache_hits + other.cache_hits,
         )
 
 
@@ -294,6 +297,14 @@ class Result(Fields[RowT, OutputT]):
             ("retried", ()),
         ):
             fields(self, name, value)
+
+    @classmethod
+    def restored(cls, **fields: Any) -> Result[Any, Any]:
+        """Make a result of its fields, as a storage does that kept them."""
+        made: Any = Fields(**fields)
+        made.__class__ = cls
+        result: Result[Any, Any] = made
+        return result
 
     @property
     def timing(self) -> Timing:

@@ -15,8 +15,9 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from contextvars import copy_context
+from functools import partial
 from typing import Any
 
 import attrs
@@ -26,10 +27,14 @@ from anyio.abc import TaskGroup
 from aeval.clock import clock_of
 from aeval.context import Desk, Record
 from aeval.errors import RunError, TooManyErrors
+from aeval.journal import MOST_PENDING, Journal
 from aeval.lane import WAIT, Lane
 from aeval.middleware.concurrency import Concurrency
 from aeval.monitor import Monitor
 from aeval.result import Result
+from aeval.storage.base import Entry
+from aeval.storage.ledger import Ledger, Terms
+from aeval.storage.storage import Storage
 from aeval.threads import Threads
 
 __all__ = ["Limits", "Runner"]
@@ -125,6 +130,21 @@ class Runner:
         # Workers whose tasks have not begun, in their order: a loop that is shut down may cancel those first.
         self._unstarted: deque[Coroutine[Any, Any, None]] = deque()
         self._driver: asyncio.Task[None] | None = None
+        self.journal: Journal | None = None
+
+    @property
+    def ledgers(self) -> list[Ledger]:
+        """What is kept of each evaluation in the storage."""
+        return [] if self.journal is None else self.journal.ledgers
+
+    def store(
+        self, storage: Storage, terms: Terms, prepare: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """Have the results committed before they are handed over.
+
+        :param prepare: what to await once the storage is open; may add lanes
+        """
+        self.journal = Journal(storage, self.lanes, terms, self._deliver, prepare)
 
     # The consumer's side.
 
@@ -168,6 +188,8 @@ class Runner:
         if self._driver is not None and self.status == "running":
             if cancel or not self._opened:
                 self._scope.cancel()
+                if self.journal is not None:
+                    self.journal.hurry(CLOSING_SECONDS)
             for lane in self.lanes:
                 if lane.refilling:
                     lane.fetching.cancel()
@@ -221,12 +243,12 @@ class Runner:
     @property
     def finished(self) -> int:
         """Samples that finished."""
-        return sum(lane.fold.n for lane in self.lanes)
+        return sum(lane.finished for lane in self.lanes)
 
     @property
     def errored(self) -> int:
         """Samples that errored."""
-        return sum(lane.fold.errored for lane in self.lanes)
+        return sum(lane.errored_now for lane in self.lanes)
 
     @property
     def in_flight(self) -> int:
@@ -238,15 +260,21 @@ class Runner:
     async def _drive(self) -> None:
         try:
             with self._scope:
+                if self.journal is not None:
+                    await self.journal.open()
                 for lane in self.lanes:
                     await lane.open()
+                if self.journal is not None:
+                    await self.journal.note()
                 self._samples = self.lanes[0].samples if len(self.lanes) == 1 else self._interleaved()
                 self._monitor.start(self._loop)
                 self._context = copy_context()
                 self._opened = True
                 if not self._stopping:
-                    async with create_task_group() as self._group:
-                        self._spawn(self._group)
+                    if self.journal is None:
+                        await self._work_through()
+                    else:
+                        await self._work_and_store(self.journal)
                     self._completed = True
         except Exception as error:  # noqa: BLE001 - it is raised to the consumer
             self._failure = self._failure or error
@@ -256,6 +284,70 @@ class Runner:
         finally:
             self._group = None
             await self._close()
+
+    async def _work_through(self) -> None:
+        async with create_task_group() as self._group:
+            self._spawn(self._group)
+        self._group = None
+
+    async def _work_and_store(self, journal: Journal) -> None:
+        async with create_task_group() as group:
+            for errand in (journal.beat, journal.note_commit):
+                group.start_soon(self._guarded, errand)
+            async with create_task_group() as committing:
+                committing.start_soon(self._guarded, journal.run)
+                try:
+                    await self._work_through()
+                except asyncio.CancelledError:
+                    journal.hurry(CLOSING_SECONDS)
+                    raise
+                journal.end()
+            await self._recall(journal)
+            await journal.noted()
+            group.cancel_scope.cancel()
+
+    async def _guarded(self, errand: Callable[[], Awaitable[None]]) -> None:
+        """Do something beside the samples; what goes wrong with it ends the run."""
+        try:
+            await errand()
+        except Exception as error:  # noqa: BLE001 - it is raised to the consumer
+            self._fail(error, cancel=True)
+
+    async def _recall(self, journal: Journal) -> None:
+        """Take the results of earlier sessions into the report, and give them to a consumer who asked for them."""
+        for lane in self.lanes:
+            async for result in journal.earlier(lane):
+                if result.repeat >= lane.repeats:  # this time, fewer were asked for
+                    continue
+                lane.recall(result)
+                while journal.terms.replay and len(self.ready) >= self.most_ready and not self._stopping:
+                    turn = self._loop.create_future()
+                    self.parked.append(turn)
+                    await turn
+                if journal.terms.replay and not self._stopping:
+                    self._hand_over(result)
+
+    def _deliver(self, journal: Journal, batch: list[Entry]) -> None:
+        """Hand over what has been committed."""
+        ready, ordered = self.ready, self._limits.ordered
+        lanes = {lane.name: lane for lane in self.lanes}
+        only = self.lanes[0] if len(lanes) == 1 else None
+        for entry in batch:
+            result = entry[0]
+            lane = only or lanes[result.evaluation]
+            place = journal.places.pop(id(result)) if ordered else 0
+            if result.error is not None:
+                self._add_error(lane, place, result, journal.errors.pop(id(result)))
+                continue
+            lane.fold.add_scored(result)
+            if ordered:
+                self._put_in_order(place, result)
+            else:
+                ready.append(result)
+        if self._readers and ready:
+            _wake_first(self._readers)
+        if self.parked:
+            self.stir()
 
     def _ended(self, _: asyncio.Task[None]) -> None:
         """See to it that the consumer learns of the end even of a driver that was cancelled before it began."""
@@ -267,24 +359,38 @@ class Runner:
         with move_on_after(CLOSING_SECONDS, shield=True):
             await self._monitor.aclose()
             for lane in self.lanes:
-                try:
-                    await lane.aclose()
-                except Exception as error:  # noqa: BLE001 - it is raised to the consumer
-                    self._failure = self._failure or error
+                await self._attempt(lane.aclose)
+            if self.journal is not None:
+                self.journal.hurry(CLOSING_SECONDS)
+                await self._attempt(self.journal.flush)
         if self._cap is not None:
             self._cap.slots.idle.discard(self.stir)
         for worker in self._unstarted:
             worker.close()
         if not self._stopping:
             self._failure = self._failure or self._limits.excess(self.errored, self.finished, ended=True)
+        self.ended = self._loop.time()
+        if self.journal is not None:
+            status = self._outcome()
+            with move_on_after(CLOSING_SECONDS, shield=True):
+                stored = "interrupted" if status == "stopped" else status
+                await self._attempt(partial(self.journal.close, stored, self.ended - self.started))
         self.ready.extend(result for _, result in sorted(self._early.items()))
         self._early.clear()
-        self.ended = self._loop.time()
-        if self._failure is None or self.left:
-            self.status = "stopped" if self._stopping else "finished" if self._completed else "failed"
-        else:
-            self.status = "failed"
+        self.status = self._outcome()
         _wake_all(self._readers)
+
+    async def _attempt(self, close: Callable[[], Awaitable[None]]) -> None:
+        """Let go of something; what goes wrong with it is raised to the consumer."""
+        try:
+            await close()
+        except Exception as error:  # noqa: BLE001 - it is raised to the consumer
+            self._failure = self._failure or error
+
+    def _outcome(self) -> str:
+        if self._failure is not None and not self.left:
+            return "failed"
+        return "stopped" if self._stopping else "finished" if self._completed else "failed"
 
     def _spawn(self, group: TaskGroup) -> None:
         # Each worker starts with the context that the run was started in, not with what the sample that
@@ -300,9 +406,15 @@ class Runner:
         desk = Desk()
         now, samples, ready, early, parked = self._now, self._samples, self.ready, self._early, self.parked
         ordered, window, most_ready = self._limits.ordered, self._window, self.most_ready
+        journal = self.journal
         try:
             while True:
-                if self._stopping or len(ready) >= most_ready or len(early) >= window:
+                if (
+                    self._stopping
+                    or len(ready) >= most_ready
+                    or len(early) >= window
+                    or (journal is not None and len(journal.pending) >= MOST_PENDING)
+                ):
                     record = WAIT
                 else:
                     record = next(samples, None)
@@ -330,6 +442,11 @@ class Runner:
                         raise
                     self._record_error(lane, place, record, error, now() - started)
                     continue
+                if journal is not None:
+                    if ordered:
+                        journal.places[id(result)] = place
+                    journal.add(Entry(result, record.digest, record.replaces))
+                    continue
                 lane.fold.add_scored(result)
                 if ordered:
                     self._put_in_order(place, result)
@@ -344,19 +461,31 @@ class Runner:
 
     def _record_error(self, lane: Lane, place: int, record: Record, error: BaseException, total: float) -> None:
         result = lane.errored(record, error, total)
+        if self.journal is None:
+            self._add_error(lane, place, result, error)
+        else:
+            self.journal.errors[id(result)] = error
+            if self._limits.ordered:
+                self.journal.places[id(result)] = place
+            self.journal.add(Entry(result, record.digest, record.replaces))
+
+    def _add_error(self, lane: Lane, place: int, result: AnyResult, error: BaseException) -> None:
         lane.fold.add(result)
         if self._limits.raise_errors:
             self._fail(error, cancel=True)
             return
-        if self._limits.ordered:
+        self._hand_over(result, place)
+        excess = self._limits.excess(self.errored, self.finished, ended=False)
+        if excess is not None:
+            self._fail(excess, cancel=True)
+
+    def _hand_over(self, result: AnyResult, place: int | None = None) -> None:
+        if self._limits.ordered and place is not None:
             self._put_in_order(place, result)
         else:
             self.ready.append(result)
         if self._readers and self.ready:
             _wake_first(self._readers)
-        excess = self._limits.excess(self.errored, self.finished, ended=False)
-        if excess is not None:
-            self._fail(excess, cancel=True)
 
     def _put_in_order(self, place: int, result: AnyResult) -> None:
         self._early[place] = result
@@ -382,7 +511,7 @@ class Runner:
         while lanes:
             lane = lanes[0]
             # No evaluation fills the window with samples that wait for its own limits, while others could go on.
-            full = lane.admitted - lane.fold.n >= -(-self._window // len(lanes))
+            full = lane.admitted - lane.finished >= -(-self._window // len(lanes))
             record = WAIT if lane.refilling or full else next(lane.samples, None)
             if record is None:
                 lanes.popleft()
@@ -407,6 +536,8 @@ class Runner:
             _wake_all(self.parked)
             return False
         room = len(self.ready) < self.most_ready and len(self._early) < self._window
+        if self.journal is not None:
+            room = room and len(self.journal.pending) < MOST_PENDING
         dry = next((lane for lane in self.lanes if lane.dry and not lane.refilling), None) if room else None
         if dry is not None:
             dry.refilling = True
@@ -425,13 +556,13 @@ class Runner:
     def stir(self) -> None:
         """See to it that another worker looks for a sample, once this one waits for something."""
         group = self._group
-        if self._stopping or group is None or self._line_is_long():
+        if self._stopping or self._line_is_long():
             return
         if self.parked:
             if not self._stirring:
                 self._stirring = True
                 self._loop.call_soon(self._wake_one)
-        elif self._workers < self._window:
+        elif group is not None and self._workers < self._window:
             self._spawn(group)
 
     def _line_is_long(self) -> bool:

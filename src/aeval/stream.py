@@ -8,7 +8,7 @@ import sys
 import threading
 import warnings
 from collections import Counter
-from collections.abc import AsyncIterator, Generator, Mapping, Sequence
+from collections.abc import AsyncIterator, Generator, Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, Generic, Literal, NoReturn, Self, TypedDict, TypeVar, Unpack, cast, overload
@@ -26,13 +26,16 @@ from aeval.middleware.retry import Retry
 from aeval.middleware.stack import Stack, stack
 from aeval.monitor import Monitor, frame_finder
 from aeval.progress import Progress, display_for
-from aeval.report.fold import Fold, merged
-from aeval.report.report import ErrorGroup, Report
-from aeval.result import Result, Usage
+from aeval.report.report import Report
+from aeval.result import Result
 from aeval.runner import Limits, Runner
+from aeval.standing import Stats, report_of, stats_of
+from aeval.storage.ledger import Terms
+from aeval.storage.names import checked_name, new_name
+from aeval.storage.storage import Storage, open_storage
 from aeval.threads import Threads
 
-__all__ = ["Run", "Stats", "run", "run_sync"]
+__all__ = ["Run", "run", "run_sync"]
 
 RowT = TypeVar("RowT")
 OutputT = TypeVar("OutputT")
@@ -44,40 +47,6 @@ DEFAULT_CONCURRENCY = 10
 WINDOW_PER_CAP = 4
 # The cap that is assumed where the stack has none.
 ASSUMED_CAP = 100
-
-
-@attrs.frozen
-class Stats:
-    """A run at one moment.
-
-    :param done: samples that finished, the errored ones among them
-    :param errored: samples that errored
-    :param in_flight: samples that were started and have not finished
-    :param total: how many there will be; None where that is not known
-    :param attempts: attempts made
-    :param retried: attempts that failed and were tried again
-    :param refused: attempts that a server refused for load
-    :param waits: seconds waited, by what for: `slot`, `rate`, `backoff`; of the samples that finished
-    :param tokens: tokens used by the samples that finished
-    :param seconds: since the run's start
-    :param throughput: samples finished in a second
-    :param abandoned_threads: threads still working on sync calls that were given up
-    :param metric: the first score's name and mean so far
-    """
-
-    done: int
-    errored: int
-    in_flight: int
-    total: int | None
-    attempts: int
-    retried: int
-    refused: int
-    waits: Mapping[str, float]
-    tokens: int
-    seconds: float
-    throughput: float
-    abandoned_threads: int
-    metric: tuple[str, float] | None
 
 
 class Run(Generic[RowT, OutputT]):
@@ -154,6 +123,11 @@ class Run(Generic[RowT, OutputT]):
         return stats_of(self._runner, self._limits)
 
     @property
+    def experiment(self) -> str | None:
+        """The experiment that the results are kept under; None where they are not."""
+        return None if self._runner.journal is None else self._runner.journal.terms.experiment
+
+    @property
     def report(self) -> Report[RowT, OutputT]:
         """The report of what has finished so far."""
         return report_of(self._runner, self._kept)
@@ -212,6 +186,11 @@ class Options(TypedDict, total=False):
     on_error: OnError
     progress: Progress
     keep: bool
+    storage: str | Storage | None
+    experiment: str | None
+    fresh: bool
+    retry_errors: bool
+    replay: bool
 
 
 @overload
@@ -227,6 +206,11 @@ def run(
     on_error: OnError = "record",
     progress: Progress = None,
     keep: bool = False,
+    storage: str | Storage | None = None,
+    experiment: str | None = None,
+    fresh: bool = False,
+    retry_errors: bool = True,
+    replay: bool = False,
 ) -> Run[RowT, OutputT]: ...
 
 
@@ -246,6 +230,11 @@ def run(
     on_error: OnError = "record",
     progress: Progress = None,
     keep: bool = False,
+    storage: str | Storage | None = None,
+    experiment: str | None = None,
+    fresh: bool = False,
+    retry_errors: bool = True,
+    replay: bool = False,
 ) -> Run[Any, Any]:
     """Run an evaluation, or several over one window.
 
@@ -272,14 +261,23 @@ def run(
     :param progress: show the progress: None where someone is looking (a terminal or a notebook), True always
         (elsewhere as a plain line every few seconds), `"plain"` as such lines anywhere, False never
     :param keep: keep the results for the report's `results`, so that memory grows with their number
+    :param storage: where results are kept: a URL as for `open_storage`, or what it returned. A result is handed over
+        once it is committed. By default, where there is an `experiment`, `sqlite:///.aeval/results.db`.
+    :param experiment: the name that the results are kept under. Running it again goes on where it stopped: samples
+        that were scored are passed over, if their rows are the same. By default, where there is a `storage`, a name
+        made of the evaluation's and the time.
+    :param fresh: begin a new run in the experiment, beside the earlier one
+    :param retry_errors: try samples again that errored in an earlier session
+    :param replay: give the stored results of earlier sessions too, after the new ones
     :return: a `Run`; it starts when it is used
     :raises ConfigurationError: if an argument cannot work. What else goes wrong is raised when the run is used:
-        `BindingError` and `DatasetError` before the first sample, whatever the dataset raises, `TooManyErrors`;
+        `BindingError` and `DatasetError` before the first sample, whatever the dataset raises, `TooManyErrors`,
+        `StorageError`, `RunInProgress` where another process runs the same evaluation of the experiment;
         each after the results that had finished were handed over.
     """
     evaluations = _checked_evaluations(evaluation)
     if samples is not None:
-        _check_count("samples", samples)
+        check_count("samples", samples)
     if repeats is not None:
         checked_repeats(repeats)
     if progress not in {None, True, False, "plain"}:
@@ -289,7 +287,7 @@ def run(
     given = None if middleware is None else layers_of(middleware)
     default = default_stack()
     stacks = [_first(given, each.middleware, default) for each in evaluations]
-    width = _window_of(stacks) if window is None else _check_count("window", window)
+    width = window_of(stacks) if window is None else check_count("window", window)
     threads = Threads(width)
     lanes = [
         Lane(each, layers, threads, samples, repeats) for each, layers in zip(evaluations, stacks, strict=True)
@@ -298,14 +296,36 @@ def run(
     limits = Limits(
         window=width,
         ordered=ordered,
-        max_errors=_checked_max_errors(max_errors),
+        max_errors=checked_max_errors(max_errors),
         raise_errors=on_error == "raise",
         total=None if None in totals else sum(total or 0 for total in totals),
     )
     names = [lane.name for lane in lanes]
+    runner = runner_of(lanes, limits, threads, names, stacks, progress)
+    if storage is not None or experiment is not None:
+        named = new_name(names) if experiment is None else checked_name(experiment)
+        terms = Terms(named, fresh=fresh, retry_errors=retry_errors, replay=replay)
+        runner.store(open_storage(storage), terms)
+    elif fresh or replay:
+        raise ConfigurationError(
+            f"{'fresh' if fresh else 'replay'}=True says how to go on with an experiment, and none is named: "
+            "give experiment='name'"
+        )
+    return Run(runner, limits, keep=keep)
+
+
+def runner_of(
+    lanes: list[Lane],
+    limits: Limits,
+    threads: Threads,
+    names: list[str],
+    stacks: Sequence[Stack],
+    progress: Progress,
+) -> Runner:
+    """Make the runner of some lanes, with what watches it and shows how far it is."""
     display = display_for(progress, ", ".join(names), lambda: stats_of(runner, limits))
     runner = Runner(lanes, limits, threads, Monitor(names, _evaluation_of, display), _cap_of(stacks))
-    return Run(runner, limits, keep=keep)
+    return runner
 
 
 def default_stack() -> Stack:
@@ -337,77 +357,9 @@ def run_sync(
     return anyio.run(whole)
 
 
-def stats_of(runner: Runner, limits: Limits) -> Stats:
-    """Return a run's figures of this moment."""
-    folds = [lane.fold for lane in runner.lanes]
-    retried = sum(lane.totals.retried for lane in runner.lanes)
-    seconds = runner.duration
-    usages = [fold.usage for fold in folds if fold.usage is not None]
-    waits = {name: sum(getattr(fold.durations, name) for fold in folds) for name in ("slot", "rate", "backoff")}
-    return Stats(
-        done=runner.finished,
-        errored=runner.errored,
-        in_flight=runner.in_flight,
-        total=limits.total,
-        attempts=runner.finished + runner.in_flight + retried,
-        retried=retried,
-        refused=sum(lane.totals.refused + lane.fold.refused_last for lane in runner.lanes),
-        waits=waits,
-        tokens=sum(usage.total_tokens for usage in usages),
-        seconds=seconds,
-        throughput=runner.finished / seconds if seconds > 0 else 0.0,
-        abandoned_threads=runner.threads.abandoned,
-        metric=next((first for fold in folds if (first := fold.first) is not None), None),
-    )
-
-
-def report_of(runner: Runner, kept: list[Result[Any, Any]] | None) -> Report[Any, Any]:
-    """Return the report of what has finished."""
-    folds = {lane.name: lane.fold for lane in runner.lanes}
-    parts = {name: _report(name, {name: fold}, runner, _kept_of(kept, name)) for name, fold in folds.items()}
-    if len(parts) == 1:
-        return next(iter(parts.values()))
-    return attrs.evolve(_report(", ".join(folds), folds, runner, kept), evaluations=parts)
-
-
-def _report(
-    name: str, folds: Mapping[str, Fold], runner: Runner, kept: list[Result[Any, Any]] | None
-) -> Report[Any, Any]:
-    usage: Usage | None = None
-    errors: dict[str, ErrorGroup] = {}
-    summary: dict[str, dict[str, float]] = {}
-    for evaluation, fold in folds.items():
-        if fold.usage is not None:
-            usage = fold.usage if usage is None else usage + fold.usage
-        for kind, group in fold.errors.items():
-            earlier = errors.get(kind)
-            errors[kind] = group if earlier is None else attrs.evolve(earlier, n=earlier.n + group.n)
-        for score, metrics in fold.summary().items():
-            summary[score if len(folds) == 1 else f"{evaluation}/{score}"] = metrics
-    return Report(
-        name=name,
-        status="stopped" if runner.left else runner.status,
-        summary=summary,
-        n=sum(fold.n for fold in folds.values()),
-        errored=sum(fold.errored for fold in folds.values()),
-        errors=errors,
-        duration=runner.duration,
-        timing=merged(folds.values()).report(),
-        usage=usage,
-        attempts=sum(fold.n + fold.retried for fold in folds.values()),
-        refused=sum(fold.refused for fold in folds.values()),
-        abandoned_threads=runner.threads.abandoned,
-        results=None if kept is None else tuple(kept),
-    )
-
-
 def _shown(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 80 else text[:77] + "..."
-
-
-def _kept_of(kept: list[Result[Any, Any]] | None, name: str) -> list[Result[Any, Any]] | None:
-    return None if kept is None else [result for result in kept if result.evaluation == name]
 
 
 def _checked_evaluations(
@@ -447,17 +399,26 @@ def _cap_of(stacks: Sequence[Stack]) -> Concurrency | None:
     return next(iter(caps.values())) if capped and len(caps) == 1 else None
 
 
-def _window_of(stacks: Sequence[Stack]) -> int:
+def window_of(stacks: Sequence[Stack]) -> int:
+    """Return how many samples are in flight at once where that is not said."""
     return WINDOW_PER_CAP * max(each.max_concurrency or ASSUMED_CAP for each in stacks)
 
 
-def _check_count(name: str, value: int) -> int:
+def check_count(name: str, value: int) -> int:
+    """Return a number that is to be 1 or more.
+
+    :raises ConfigurationError: if it is not
+    """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ConfigurationError(f"{name} is {value!r}: give a whole number, 1 or more")
     return value
 
 
-def _checked_max_errors(value: float | None) -> int | float | None:
+def checked_max_errors(value: float | None) -> int | float | None:
+    """Return how many errors are put up with.
+
+    :raises ConfigurationError: if it is neither a count nor a fraction
+    """
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and value >= 0):
         return value
     if isinstance(value, float) and math.isfinite(value) and 0 <= value <= 1:

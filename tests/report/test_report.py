@@ -78,6 +78,15 @@ def test_report_as_text() -> None:
     )
 
 
+def test_report_tells_of_the_cache() -> None:
+    """Calls that were answered from the cache are told in the text, the HTML and the dictionary; none are not."""
+    cached = report(usage=Usage(requests=2, cache_hits=1234))
+    for text in (str(cached), cached._repr_html_()):
+        assert "0 input and 0 output tokens in 2 requests, 1,234 calls answered from the cache" in text
+    assert cached.to_dict()["usage"]["cache_hits"] == 1234
+    assert "cache" not in str(report(usage=Usage(requests=2)))
+
+
 def test_report_without_scores_or_errors() -> None:
     """A report of a run in which nothing was scored says so."""
     text = str(report(summary={}, errors={}, errored=0))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Iterator
 
-from aeval.cli.running import MISUSED, finish, run_to_report
+from aeval.cli.messages import MISUSED, complain, say
+from aeval.cli.running import finish, run_to_report
 from aeval.errors import MissingExtraError
 from aeval.evaluation import Evaluation
 from aeval.middleware import Concurrency, Middleware, Rate, Retry
@@ -44,8 +44,8 @@ def run_demo(samples: int, seed: int) -> int:
     )
     try:
         with server.serving() as address:
-            _say(f"A simulated model listens at {address.openai_url}: it allows {REQUESTS} requests a second,")
-            _say("takes its time, and fails one call in seventeen.")
+            say(f"A simulated model listens at {address.openai_url}: it allows {REQUESTS} requests a second,")
+            say("takes its time, and fails one call in seventeen.")
             model = ChatModel("simulated", base_url=address.openai_url, api_key="none", max_connections=20)
 
             async def score(question: str, answer: int) -> object:
@@ -62,12 +62,11 @@ def run_demo(samples: int, seed: int) -> int:
                 run(evaluation, middleware=layers, progress=True), closing=model.aclose
             )
     except MissingExtraError as error:
-        _say(f"aeval: {error}")
-        return MISUSED
+        return complain(error, MISUSED)
     stats = server.stats
-    _say(f"\nThe server saw {stats.received} requests, refused {stats.refused}, failed {stats.faults}.\n")
+    say(f"\nThe server saw {stats.received} requests, refused {stats.refused}, failed {stats.faults}.\n")
     code = finish(report, code, "table")
-    _say(NEXT)
+    say(NEXT)
     return code
 
 
@@ -83,7 +82,3 @@ def _answer(request: ModelRequest) -> str:
     if "*" in request.prompt and sum(map(ord, request.prompt)) % HARD_FOR_THE_MODEL == 0:
         return f"{answer}0"
     return answer
-
-
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - what is not the report goes beside it

@@ -10,7 +10,7 @@ from aeval.evaluation import Evaluation
 from aeval.middleware import Concurrency, Middleware, Rate, Stack, Timeout, stack
 from aeval.stream import default_stack
 
-__all__ = ["parse_max_errors", "parse_rate", "with_limits"]
+__all__ = ["parse_age", "parse_max_errors", "parse_rate", "with_limits"]
 
 _PERIODS = {
     "s": 1,
@@ -24,6 +24,8 @@ _PERIODS = {
     "d": 86400,
     "day": 86400,
 }
+_AGES = {"s": 1, "min": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_AGE = re.compile(r"(?P<n>\d+(?:\.\d+)?)\s*(?P<unit>[a-z]+)", re.ASCII)
 _RATE = re.compile(r"(?P<n>\d+(?:\.\d+)?)\s*/\s*(?P<number>\d+(?:\.\d+)?)?\s*(?P<unit>[a-z]*)", re.ASCII)
 
 
@@ -38,6 +40,19 @@ def parse_rate(text: str) -> Rate:
         if unit is not None:
             return Rate(float(found["n"]), per=float(found["number"] or 1) * unit)
     raise ConfigurationError(f"the rate is {text!r}: write N/PERIOD, as in 100/min, 5/s, 1000/10s or 50/hour")
+
+
+def parse_age(text: str) -> float:
+    """Return the seconds that a text such as `12h`, `30d` or `4w` means.
+
+    :raises ConfigurationError: if it means none
+    """
+    found = _AGE.fullmatch(text.strip().lower())
+    if found is None or found["unit"] not in _AGES:
+        raise ConfigurationError(
+            f"the age is {text!r}: write a number and min, h, d or w, as in 90min, 12h, 30d or 4w"
+        )
+    return float(found["n"]) * _AGES[found["unit"]]
 
 
 def parse_max_errors(text: str) -> int | float:

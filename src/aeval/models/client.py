@@ -23,6 +23,7 @@ from aeval.models.endpoint import (
     checked_seconds,
     checked_url,
     secrets_of,
+    told_headers,
 )
 from aeval.models.reply import Prompt, Reply, messages_of
 from aeval.models.transport import AiohttpTransport
@@ -83,6 +84,16 @@ class ModelClient(ABC):
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r}, base_url={self.base_url!r})"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What an answer depends on besides the prompt: the model's name, its address, and the parameters.
+
+        Never the key. Of the headers that were given there is a digest, without those that hold something secret.
+        """
+        settings = {"model": self.model, "base_url": self.base_url, "parameters": dict(self.defaults)}
+        headers = told_headers(self._headers)
+        return {**settings, "headers": headers} if headers else settings
 
     async def __call__(self, prompt: Prompt) -> str:
         """Return the text of the model's answer: a model is a task.

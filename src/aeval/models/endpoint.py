@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from hashlib import sha256
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +14,15 @@ import httpx
 
 from aeval.errors import ConfigurationError
 
-__all__ = ["Endpoint", "checked_headers", "checked_key", "checked_seconds", "checked_url", "secrets_of"]
+__all__ = [
+    "Endpoint",
+    "checked_headers",
+    "checked_key",
+    "checked_seconds",
+    "checked_url",
+    "secrets_of",
+    "told_headers",
+]
 
 _SECRET_HEADER = re.compile(r"auth|key|token|secret|cookie|password", re.IGNORECASE)
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -61,6 +70,15 @@ def secrets_of(headers: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(
         sorted((secret for secret in secrets if len(secret) >= _SHORTEST_SECRET), key=len, reverse=True)
     )
+
+
+def told_headers(headers: Mapping[str, str]) -> str | None:
+    """Return a digest of headers by which they can be told from others, without those that hold something secret.
+
+    :return: None where there are no others
+    """
+    plain = sorted((name, value) for name, value in headers.items() if not _SECRET_HEADER.search(name))
+    return sha256(repr(plain).encode()).hexdigest() if plain else None
 
 
 def checked_url(base_url: Any, path: str) -> httpx.URL:

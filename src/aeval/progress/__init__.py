@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 from aeval.monitor import Display
 
 if TYPE_CHECKING:
-    from aeval.stream import Stats
+    from aeval.standing import Stats
 
 __all__ = ["Progress", "display_for"]
 

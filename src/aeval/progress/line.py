@@ -6,14 +6,17 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from aeval.stream import Stats
+    from aeval.standing import Stats
 
 __all__ = ["clock", "facts", "share_done"]
 
 
 def facts(stats: Stats) -> Iterator[tuple[str, str]]:
     """Return what there is to say of a run, as names and values in the order of their importance."""
-    yield "done", f"{stats.done:,}" if stats.total is None else f"{stats.done:,} of {stats.total:,}"
+    done = stats.done + stats.kept
+    yield "done", f"{done:,}" if stats.total is None else f"{done:,} of {stats.total:,}"
+    if stats.kept:
+        yield "kept", f"{stats.kept:,}"
     yield "rate", f"{stats.throughput:,.1f}/s"
     yield "in flight", f"{stats.in_flight:,}"
     if stats.metric is not None:
@@ -32,7 +35,7 @@ def share_done(stats: Stats) -> float | None:
     """Return how much of the run is done, from 0 to 1; None where that is not known."""
     if not stats.total:
         return None
-    return min(1.0, stats.done / stats.total)
+    return min(1.0, (stats.done + stats.kept) / stats.total)
 
 
 def clock(seconds: float) -> str:
@@ -45,4 +48,4 @@ def clock(seconds: float) -> str:
 def _seconds_left(stats: Stats) -> float | None:
     if stats.total is None or not stats.throughput:
         return None
-    return max(0, stats.total - stats.done) / stats.throughput
+    return max(0, stats.total - stats.done - stats.kept) / stats.throughput

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from aeval.progress.line import facts, share_done
 
 if TYPE_CHECKING:
-    from aeval.stream import Stats
+    from aeval.standing import Stats
 
 __all__ = ["NotebookDisplay"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from aeval.progress.line import facts
 
 if TYPE_CHECKING:
-    from aeval.stream import Stats
+    from aeval.standing import Stats
 
 __all__ = ["PlainDisplay"]
 

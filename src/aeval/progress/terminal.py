@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from rich.live import Live
 
-    from aeval.stream import Stats
+    from aeval.standing import Stats
 
 __all__ = ["TerminalDisplay"]
 

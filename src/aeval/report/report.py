@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import attrs
 
+from aeval.errors import RunError
+from aeval.report.results import StoredResults
 from aeval.result import Result, Usage
 from aeval.sample import SampleId
 
-__all__ = ["ErrorGroup", "Report", "TimingReport"]
+if TYPE_CHECKING:
+    import pandas as pd
+    import polars as pl
+    import pyarrow as pa
+
+__all__ = ["ErrorGroup", "Report", "Resumed", "TimingReport"]
 
 RowT = TypeVar("RowT")
 OutputT = TypeVar("OutputT")
@@ -57,6 +64,26 @@ class TimingReport:
 
 
 @attrs.frozen
+class Resumed:
+    """How a run went on with what was stored.
+
+    :param experiment: name of the experiment
+    :param stored: results that it had before
+    :param kept: samples that were passed over, since they had their results
+    :param retried: samples that were tried again, since they had errored
+    :param changed: samples that were evaluated again, since their rows had changed
+    :param recalled: results of earlier sessions that the report covers
+    """
+
+    experiment: str
+    stored: int = 0
+    kept: int = 0
+    retried: int = 0
+    changed: int = 0
+    recalled: int = 0
+
+
+@attrs.frozen
 class Report(Generic[RowT, OutputT]):
     """What a run found.
 
@@ -74,8 +101,10 @@ class Report(Generic[RowT, OutputT]):
     :param attempts: attempts made, of all samples
     :param refused: attempts that a server refused for load
     :param abandoned_threads: threads still working on sync calls that were given up
-    :param results: the results, for a run with `keep=True`; else None
+    :param resumed: how the run went on with what was stored; None where nothing is stored
+    :param results: the results: a tuple for a run with `keep=True`, `StoredResults` for one with a storage; else None
     :param evaluations: of several evaluations, each one's own report, by name
+    :param columns: the names that an evaluation gave to its rows' columns, by the evaluation's name
     """
 
     name: str
@@ -90,8 +119,12 @@ class Report(Generic[RowT, OutputT]):
     attempts: int
     refused: int
     abandoned_threads: int = 0
-    results: tuple[Result[RowT, OutputT], ...] | None = attrs.field(default=None, repr=False)
+    resumed: Resumed | None = None
+    results: tuple[Result[RowT, OutputT], ...] | StoredResults[RowT, OutputT] | None = attrs.field(
+        default=None, repr=False
+    )
     evaluations: Mapping[str, Report[Any, Any]] = attrs.field(factory=dict, repr=False)
+    columns: Mapping[str, tuple[str, ...] | None] = attrs.field(factory=dict, repr=False)
 
     @property
     def scored(self) -> int:
@@ -100,8 +133,9 @@ class Report(Generic[RowT, OutputT]):
 
     @property
     def throughput(self) -> float:
-        """Samples finished in a second."""
-        return self.n / self.duration if self.duration > 0 else 0.0
+        """Samples finished in a second, of those that were evaluated this time."""
+        now = self.n - (0 if self.resumed is None else self.resumed.recalled)
+        return now / self.duration if self.duration > 0 else 0.0
 
     def __getitem__(self, name: str) -> Report[Any, Any]:
         """Return one evaluation's report by its name."""
@@ -122,3 +156,41 @@ class Report(Generic[RowT, OutputT]):
         from aeval.report.render import as_dict
 
         return as_dict(self)
+
+    def to_arrow(self) -> pa.Table:
+        """Return the results as a table of pyarrow: a row for each, in columns as of `id` and `score.exact_match`.
+
+        :raises RunError: if the results were neither kept nor stored, or are gone with a `memory://` that was closed
+        :raises MissingExtraError: if pyarrow is not installed: `pip install 'aeval[parquet]'`
+        """
+        from aeval.report.tables import to_arrow
+
+        return to_arrow(self._readable(), self.columns)
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Return the results as a table of pandas, in the same columns.
+
+        :raises RunError: as for `to_arrow`
+        :raises MissingExtraError: if pandas is not installed: `pip install 'aeval[pandas]'`
+        """
+        from aeval.report.tables import to_pandas
+
+        return to_pandas(self._readable(), self.columns)
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return the results as a table of polars, in the same columns.
+
+        :raises RunError: as for `to_arrow`
+        :raises MissingExtraError: if polars is not installed: `pip install 'aeval[polars]'`
+        """
+        from aeval.report.tables import to_polars
+
+        return to_polars(self._readable(), self.columns)
+
+    def _readable(self) -> tuple[Result[RowT, OutputT], ...] | StoredResults[RowT, OutputT]:
+        if self.results is None:
+            raise RunError(
+                f"the results of {self.name!r} were not kept: run it with keep=True, or with a storage, as in "
+                "storage='sqlite:///results.db'"
+            )
+        return self.results
