@@ -28,7 +28,7 @@ from aeval.storage.storage import Storage
 __all__ = ["MOST_PENDING", "Journal"]
 
 # Finished results that gather while others are being committed; beyond this, no sample is admitted.
-MOST_PENDING = 512
+MOST_PENDING = 1024
 # How long a run that is over waits for git, in seconds.
 NOTING_SECONDS = 1.0
 # How long a storage may take to let go of its connections, in seconds.

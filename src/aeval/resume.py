@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from aeval.context import Record
 from aeval.dataset import Rows
@@ -16,7 +16,16 @@ __all__ = ["Unfinished"]
 
 # How many rows are looked up at once. That many are read ahead while there may be stored results for them, and
 # no further than that: from then on rows are read one by one, as they are needed.
-STEP = 1024
+STEP = 2000
+
+
+class _Some(NamedTuple):
+    """Rows that are looked up at once."""
+
+    indices: range
+    ids: Sequence[SampleId]
+    rows: list[Any]
+    digests: list[int]
 
 
 class Unfinished(Rows[Record]):
@@ -49,14 +58,14 @@ class Unfinished(Rows[Record]):
     async def refill(self) -> bool:
         """Put the next samples that there is something to do for into `chunk`."""
         while self._ledger.unmet > 0:
-            if self._broken is not None:
-                raise self._broken
-            rows = self._take()
-            if rows:
-                records = await self._left_of(rows)
+            some = self._take()
+            if some is not None:
+                records = await self._left_of(some)
                 if records:
                     self.chunk = iter(records)
                     return True
+            elif self._broken is not None:
+                break
             elif self._is_full() or not await self._rows.refill():
                 return False
         if self._broken is not None:
@@ -75,43 +84,39 @@ class Unfinished(Rows[Record]):
     def _is_full(self) -> bool:
         return self._limit is not None and self._index >= self._limit
 
-    def _take(self) -> list[Any]:
+    def _take(self) -> _Some | None:
+        """Take the next rows, as many as are at hand and looked up at once; None if there are none."""
+        if self._broken is not None:
+            return None
         most = STEP if self._limit is None else min(STEP, self._limit - self._index)
         rows: list[Any] = []
         try:
             rows.extend(islice(self._rows.chunk, most))
         except Exception as error:  # noqa: BLE001 - raised later, once the rows before it are done with
             self._broken = error
-        return rows
-
-    async def _left_of(self, rows: list[Any]) -> list[Record]:
-        first = self._index
+        if not rows:
+            return None
+        indices = range(self._index, self._index + len(rows))
         self._index += len(rows)
-        indices = range(first, self._index)
-        id_of = self._id_of
-        ids: Any = indices if id_of is None else _ids(rows, indices, id_of)
-        if id_of is not None and len(set(ids)) < len(ids):
-            ids = self._before_duplicate(ids)
-            rows, indices = rows[: len(ids)], indices[: len(ids)]
-        digests = digests_of(ids, rows)
-        left = await self._ledger.unfinished(ids, digests)
+        if self._id_of is None:
+            return _Some(indices, indices, rows, digests_of(indices, rows))
+        ids = _ids(rows, indices, self._id_of)
+        if len(set(ids)) < len(ids):
+            first = dict(zip(reversed(ids), reversed(range(len(ids))), strict=True))
+            place = next(place for place, each in enumerate(ids) if first[each] < place)
+            self._broken = self._broken or two_rows(ids[place], indices[place])
+            ids, indices, rows = ids[:place], indices[:place], rows[:place]
+        return _Some(indices, ids, rows, digests_of(ids, rows))
+
+    async def _left_of(self, some: _Some) -> list[Record]:
+        left = await self._ledger.unfinished(some.ids, some.digests)
         if left is None:
             return []
         return [
             _record(sample_id, index, repeat, row, digest, replaces=replaces)
-            for index, sample_id, row, digest, todo in zip(indices, ids, rows, digests, left, strict=True)
+            for index, sample_id, row, digest, todo in zip(*some, left, strict=True)
             for repeat, replaces in todo
         ]
-
-    def _before_duplicate(self, ids: list[SampleId]) -> list[SampleId]:
-        seen: dict[SampleId, int] = {}
-        for place, sample_id in enumerate(ids):
-            if sample_id in seen:
-                break
-            seen[sample_id] = place
-        index = self._index - len(ids) + place
-        self._broken = self._broken or two_rows(ids[place], index)
-        return ids[:place]
 
     def _fresh(self, rows: Iterator[Any]) -> Generator[Record, None, None]:
         id_of, limit, repeats = self._id_of, self._limit, self._repeats

@@ -237,7 +237,7 @@ class Backend(Protocol):
 
         This is how resuming passes over many samples at once: it may answer False where it cannot tell.
 
-        :param ids: of the samples, each another one; at most 1,024
+        :param ids: of the samples, each another one; at most 2,000
         :param checksum: sum of their digests
         """
         ...
@@ -247,7 +247,7 @@ class Backend(Protocol):
     ) -> dict[tuple[SampleId, int], Known]:
         """Return what is known of these samples, by id and repeat; those that have no record are left out.
 
-        :param ids: at most 1,024
+        :param ids: at most 2,000
         :param repeats: only repeats below this
         """
         ...

@@ -261,7 +261,7 @@ class Ledger:
     async def unfinished(self, ids: Sequence[SampleId], digests: Sequence[int]) -> list[list[Todo]] | None:
         """Tell what is to be run of these samples: for each, its repeats; None if there is nothing.
 
-        :param ids: at most 1,024
+        :param ids: at most 2,000
         :param digests: of each id and row
         """
         n = len(ids) * self._repeats

@@ -17,6 +17,7 @@ from contextlib import suppress
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
+from threading import Event
 from typing import Any, Final, TypeVar
 
 import attrs
@@ -38,6 +39,11 @@ APPLICATION_ID: Final = 0x61_65_76_6C
 NUMBER_BITS: Final = 40
 # Fewer than the variables that one statement may have, in any build of SQLite, divided by those of a result.
 MOST_ROWS: Final = 4000
+FEW: Final = 2048
+MOST_INTEGER: Final = (1 << 63) - 1
+# From so many results on, a batch is handed over to the thread, and for how long that may take, in seconds.
+HAND_OVER_FROM: Final = 128
+HAND_OVER_SECONDS: Final = 0.005
 DEFAULT_PATIENCE: Final = 60.0
 # How long SQLite waits for a lock before it is looked whether there is still somebody who waits for it.
 TURN_SECONDS: Final = 0.5
@@ -278,22 +284,32 @@ class SqliteBackend:
 
     async def commit(self, key: int, entries: Sequence[Entry]) -> None:
         """Write results of a run for good."""
-        await self._writing.call(lambda connection: self._commit(connection, key, entries))
+        if len(entries) < HAND_OVER_FROM:
+            await self._writing.call(lambda connection: self._commit(connection, key, entries))
+            return
+        handed = Event()
+        committed = self._writing.submit(lambda connection: self._commit(connection, key, entries, handed.set))
+        # A loop that is as busy as this holds Python's lock for milliseconds on end, in which the thread could not
+        # even begin. So it is given the lock until it is in SQLite, where it needs none: then both can work.
+        handed.wait(HAND_OVER_SECONDS)
+        await committed
 
-    def _commit(self, connection: sqlite3.Connection, key: int, entries: Sequence[Entry]) -> None:
+    def _commit(
+        self,
+        connection: sqlite3.Connection,
+        key: int,
+        entries: Sequence[Entry],
+        ready: Callable[[], None] = lambda: None,
+    ) -> None:
         number = self._numbers.get(key) or _last_number(connection, key) + 1
-        # Most are scored, none of a row's repeats, and new: for these there is less to be said.
-        plain = all(
-            result.error is None and not result.repeat and not replaces for result, _, replaces in entries
-        )
         try:
-            if plain and len(entries) <= MOST_ROWS:
-                values: list[Any] = [number, key]
-                for result, digest, _ in entries:
-                    values += (_id_form(result.id), digest, encode(result))
-                connection.execute(_plain_insert(len(entries)), values)
-            else:
+            values = _plain_values(number, key, entries)
+            if values is None:
                 self._commit_any(connection, key, number, entries)
+            else:
+                statement = _plain_insert(len(entries))
+                ready()
+                connection.execute(statement, values)
         except sqlite3.IntegrityError:
             # Another process may have written to the run since this one last did.
             if self._numbers.pop(key, None) not in {None, _last_number(connection, key) + 1}:
@@ -347,16 +363,17 @@ class SqliteBackend:
         in_a_row = isinstance(ids, range)
         forms: list[Any] = [ids[0], ids[-1]] if in_a_row else _id_forms(ids)
 
+        # The sum of more digests than these may be more than SQLite's integers hold; two sums take longer.
+        sums = "sum(digest), 0" if wanted[0] < FEW else "sum(digest & 67108863), sum(digest >> 26)"
+
         def settled(connection: sqlite3.Connection) -> bool:
-            if len({type(form) for form in forms}) == 1:
-                given = [key, repeats, min(forms), max(forms), wanted[0] + 1]
-                if _sums(connection.execute(_SETTLED_BETWEEN, given).fetchone()) == wanted:
-                    return True
-                if in_a_row:
-                    return False
+            given: list[Any] = [key, repeats, min(forms), max(forms)] if _are_alike(forms) else []
+            if in_a_row:
+                return _total(connection, _SETTLED_RANGE.format(sums), given) == wanted
+            if given and _total(connection, _SETTLED_BETWEEN.format(sums), [*given, wanted[0] + 1]) == wanted:
+                return True
             marks = ",".join("?" * len(forms))
-            found = connection.execute(_SETTLED_IN.format(marks), [key, repeats, *forms]).fetchone()
-            return _sums(found) == wanted
+            return _total(connection, _SETTLED_IN.format(sums, marks), [key, repeats, *forms]) == wanted
 
         return await self._reading.call(settled)
 
@@ -415,9 +432,13 @@ class _Thread:
 
     async def call(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Call a function with the connection, in the thread."""
+        return await self.submit(work)
+
+    def submit(self, work: Callable[[sqlite3.Connection], T]) -> asyncio.Future[T]:
+        """Have a function called with the connection, in the thread."""
         if self._executor is None:
             self._executor = ThreadPoolExecutor(1, thread_name_prefix="aeval-sqlite")
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._work, self._held, work)
+        return asyncio.get_running_loop().run_in_executor(self._executor, self._work, self._held, work)
 
     def _work(self, held: list[sqlite3.Connection], work: Callable[[sqlite3.Connection], T]) -> T:
         until = time.monotonic() + self._backend.patience
@@ -515,6 +536,20 @@ def _statements(script: str) -> list[str]:
 _INSERT = "INSERT INTO results (number, run, id, repeat, digest, superseded, ok, body) VALUES "
 
 
+def _plain_values(number: int, key: int, entries: Sequence[Entry]) -> list[Any] | None:
+    """Return what is bound for results that are scored, new, and none of a row's repeats, as most are; else None."""
+    if len(entries) > MOST_ROWS:
+        return None
+    values: list[Any] = [number, key]
+    for result, digest, replaces in entries:
+        if replaces or result.repeat or result.error is not None:
+            return None
+        sample_id = result.id
+        is_small = type(sample_id) is int and -MOST_INTEGER <= sample_id <= MOST_INTEGER
+        values += (sample_id if is_small else _id_form(sample_id), digest, encode(result))
+    return values
+
+
 @lru_cache(maxsize=64)
 def _plain_insert(n: int) -> str:
     """Return the statement for n results of which only id, digest and body differ: each value has to be bound."""
@@ -522,15 +557,18 @@ def _plain_insert(n: int) -> str:
     return _INSERT + ",".join(rows)
 
 
-# In two parts, since the sum of many digests is more than SQLite's integers hold.
-_SUMS = "SELECT count(*), sum(digest >> 26), sum(digest & 67108863) "
 _SETTLED = "FROM records WHERE run = ? AND repeat < ? AND ok = 1 AND id "
-_SETTLED_IN = f"{_SUMS} {_SETTLED} IN ({{}})"
-_SETTLED_BETWEEN = f"{_SUMS} FROM (SELECT digest {_SETTLED} BETWEEN ? AND ? LIMIT ?)"
+_SETTLED_IN = f"SELECT count(*), {{}} {_SETTLED} IN ({{}})"
+_SETTLED_RANGE = f"SELECT count(*), {{}} {_SETTLED} BETWEEN ? AND ?"
+_SETTLED_BETWEEN = f"SELECT count(*), {{}} FROM (SELECT digest {_SETTLED} BETWEEN ? AND ? LIMIT ?)"
 
 
-def _sums(found: tuple[int, int | None, int | None]) -> tuple[int, int]:
-    n, high, low = found
+def _are_alike(forms: Sequence[Any]) -> bool:
+    return len(set(map(type, forms))) == 1
+
+
+def _total(connection: sqlite3.Connection, sql: str, given: list[Any]) -> tuple[int, int]:
+    n, low, high = connection.execute(sql, given).fetchone()
     return n, ((high or 0) << 26) + (low or 0)
 
 

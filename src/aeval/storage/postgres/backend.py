@@ -174,8 +174,8 @@ class PostgresBackend:
 
         :raises DuplicateSample: if one that does not replace a record would have to
         """
-        batch = Batch(key, entries, self._threads)
         end = self._ends.setdefault(key, End())
+        batch = Batch(key, entries, end, self._threads)
         async with end.lock:
             await self._connections.do(partial(append, batch, end))
 

@@ -22,6 +22,8 @@ __all__ = ["Batch", "End", "append"]
 # the thread and back is short beside.
 CHUNK_ROWS: Final = 200
 CHUNK_BYTES: Final = 1 << 20
+# Results that take no more than this on average are written where the event loop is.
+SHORT_BYTES: Final = 2000
 
 _COLUMNS: Final = ("run", "number", "digest", "repeat", "ok", "id", "body")
 # The binary form of COPY: a head, then for each row the count of its columns, and before each value its size.
@@ -47,13 +49,15 @@ class End:
     """Where a run ends, and whose turn it is to go on there.
 
     :ivar last: number of the last record, as far as this process knows; None where it must be asked for
+    :ivar short: whether the results that were written last were short ones
     """
 
-    __slots__ = ("last", "lock")
+    __slots__ = ("last", "lock", "short")
 
     def __init__(self) -> None:
         self.lock = anyio.Lock(fast_acquire=True)
         self.last: int | None = None
+        self.short = False
 
 
 class Batch:
@@ -62,24 +66,31 @@ class Batch:
     :ivar first: number of the first one, when it was last tried to commit them; None before
     """
 
-    def __init__(self, key: int, entries: Sequence[Entry], threads: anyio.CapacityLimiter) -> None:
+    def __init__(self, key: int, entries: Sequence[Entry], end: End, threads: anyio.CapacityLimiter) -> None:
         self.key = key
         self.entries = entries
         self.first: int | None = None
+        self._end = end
         self._threads = threads
 
     async def chunks(self) -> AsyncIterator[bytes]:
         """Give them in the binary form of COPY.
 
-        The next ones are encoded in a thread while the server works on those before: neither waits for the other, and
-        only some are held in this form.
+        The next ones are encoded while the server works on those before, and only some are held in this form. Where
+        they are short, the way into a thread and back would take longer than that: a thread has to win Python's lock
+        from a busy loop.
         """
         assert self.first is not None
         start = 0
         while start < len(self.entries):
-            chunk, start = await anyio.to_thread.run_sync(
-                _chunk, self.key, self.first, self.entries, start, limiter=self._threads
-            )
+            before = start
+            if self._end.short:
+                chunk, start = _chunk(self.key, self.first, self.entries, start)
+            else:
+                chunk, start = await anyio.to_thread.run_sync(
+                    _chunk, self.key, self.first, self.entries, start, limiter=self._threads
+                )
+            self._end.short = len(chunk) <= SHORT_BYTES * (start - before)
             yield chunk
 
     def replaced(self) -> tuple[list[bytes], list[int]]:
