@@ -253,7 +253,7 @@ async def test_scorer_with_a_column_that_is_not_there(storage: Storage) -> None:
 async def test_unknown_names(storage: Storage) -> None:
     """An experiment or evaluation that is not there is an error when the run is used, with the nearest name."""
     await made(storage, Task())
-    with pytest.raises(ExperimentError, match=r"no experiment 'fist': did you mean 'first'\?"):
+    with pytest.raises(ExperimentError, match=r"no experiment 'fist' in '.*': did you mean 'first'\?"):
         await rescore("fist", right, storage=storage)
     with pytest.raises(ExperimentError, match=r"called 'sum': did you mean 'sums'\?"):
         await rescore("first", right, storage=storage, evaluation="sum")

@@ -280,6 +280,10 @@ def _by_name(
     return positional, keyword
 
 
+# What the column is called that holds the right answer.
+_ANSWERS = ("answer", "target", "reference", "label", "gold", "solution", "ideal")
+
+
 def _advice(
     call: Callable[..., Any], parameters: list[inspect.Parameter] | None, sources: Mapping[str, str]
 ) -> str:
@@ -291,7 +295,8 @@ def _advice(
         if name in sources:
             meant.append(name)
             continue
-        near = difflib.get_close_matches(name.lower(), unused, n=1) or unused[:1]
+        likely = [column for column in _ANSWERS if column in unused] if name == "expected" else []
+        near = difflib.get_close_matches(name.lower(), unused, n=1) or likely[:1] or unused[:1]
         meant.extend(near)
         unused = [column for column in unused if column not in near]
     called = name_of(call) if hasattr(call, "__name__") and name_of(call).isidentifier() else "f"

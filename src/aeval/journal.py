@@ -16,10 +16,11 @@ import anyio
 import attrs
 from anyio import CancelScope
 
-from aeval.errors import DatasetError
+from aeval.errors import DatasetError, StorageError
 from aeval.lane import Lane
 from aeval.result import Result
 from aeval.storage.base import Entry
+from aeval.storage.codec import encode
 from aeval.storage.ledger import Ledger, Terms, two_rows
 from aeval.storage.owner import BEAT_SECONDS
 from aeval.storage.provenance import git_state, session_of
@@ -27,8 +28,11 @@ from aeval.storage.storage import Storage
 
 __all__ = ["MOST_PENDING", "Journal"]
 
-# Finished results that gather while others are being committed; beyond this, no sample is admitted.
+# Finished results that gather while others are being committed; beyond this, no sample is admitted. As many as that
+# where they are short, and fewer where they are long.
 MOST_PENDING = 1024
+FIRST_PENDING = 64
+PENDING_BYTES = 16_000_000
 # How long a run that is over waits for git, in seconds.
 NOTING_SECONDS = 1.0
 # How long a storage may take to let go of its connections, in seconds.
@@ -43,6 +47,7 @@ class Journal:
     :param prepare: what to await once the storage is open; may add lanes
     :ivar storage: where they are kept
     :ivar pending: finished results that are not committed yet
+    :ivar most: how many there may be before no sample is admitted
     :ivar errors: what the samples raised that errored, by the identity of their results
     :ivar places: of results that are to be handed over in order, among those that were admitted, likewise
     """
@@ -56,6 +61,7 @@ class Journal:
         prepare: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
         self.pending: list[Entry] = []
+        self.most = FIRST_PENDING
         self.errors: dict[int, BaseException] = {}
         self.places: dict[int, int] = {}
         self.terms = terms
@@ -140,12 +146,13 @@ class Journal:
 
     async def _commit(self) -> None:
         batch, self.pending = self.pending, []
+        self.most = max(1, min(MOST_PENDING, PENDING_BYTES // max(map(_size, (batch[0], batch[-1])))))
         self._broken = True
         parts = self._by_ledger(batch)
         unseen: set[int] = set()
         problem: DatasetError | None = None
         try:
-            with self._protected():
+            with self._protected() as scope:
                 while parts:
                     ledger, entries = parts[-1]
                     refused = await ledger.commit(entries)
@@ -154,6 +161,12 @@ class Journal:
                         problem = problem or two_rows(refused[0].result.id, refused[0].result.index)
                         unseen.update(id(entry.result) for entry in refused)
                 self._broken = False
+            if scope.cancelled_caught:
+                n = sum(len(entries) for _, entries in parts) + len(self.pending)
+                raise StorageError(
+                    f"the storage {self.storage.url!r} did not answer before the run had to end: {n} finished samples "
+                    "are not stored, and will be evaluated again"
+                )
         finally:
             # Where one evaluation's could not be committed, another's have been.
             unseen.update(id(entry.result) for _, entries in parts for entry in entries)
@@ -174,8 +187,11 @@ class Journal:
 
     async def beat(self) -> None:
         """Say time and again that this process lives."""
+        pause = 0.5
         while True:
-            await anyio.sleep(BEAT_SECONDS)
+            # Often at first: by these it is known how long a run lived that was killed.
+            await anyio.sleep(pause)
+            pause = min(BEAT_SECONDS, 2 * pause)
             for ledger in self.ledgers:
                 await ledger.beat()
 
@@ -222,3 +238,7 @@ class Journal:
                     await self.storage.aclose()
         if problem is not None:
             raise problem
+
+
+def _size(entry: Entry) -> int:
+    return 1 + len(encode(entry.result))

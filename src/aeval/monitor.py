@@ -86,6 +86,10 @@ class Monitor:
         culprits: dict[str | None, tuple[_Culprit, int]] = {}
         while not self._stop.wait(TICK):
             now = time.monotonic()
+            if not loop.is_running():  # a prompt that was interrupted goes on with it some other time
+                asked = painted = ticked = now
+                culprits.clear()
+                continue
             late, ticked = now - ticked > 2 * TICK, now
             if self._answered:
                 self._report(loop, culprits, now - asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Generator, Sequence
 from typing import Any
 
@@ -25,6 +26,8 @@ from aeval.stream import Run, check_count, checked_max_errors, default_stack, ru
 from aeval.threads import Threads
 
 __all__ = ["NoOutput", "rescore"]
+
+log = logging.getLogger("aeval")
 
 
 class NoOutput(AevalError):
@@ -61,7 +64,7 @@ def rescore(
     :param columns: names for the columns of rows that are tuples, by default those of the evaluation
     :param metrics: further metrics, as for `Evaluation`
     :param middleware: layers around the scorers of each sample, as for `run`
-    :param samples: score the first so many outputs of each evaluation only
+    :param samples: score the outputs of the first so many rows of each evaluation only
     :param window: as for `run`, as are `max_errors`, `progress` and `keep`
     :return: a `Run`; it starts when it is used, and then raises `ExperimentError` if there is no such experiment or
         evaluation, and `ConfigurationError` if it has no outputs
@@ -77,10 +80,14 @@ def rescore(
     opened = open_storage(storage)
 
     async def prepare() -> None:
-        lanes.extend(
-            StoredLane(opened, run, pattern, layers, threads, samples)
-            for run in await opened.latest(experiment, evaluation)
-        )
+        for stored in await opened.latest(experiment, evaluation):
+            if stored.state == "running":
+                log.warning(
+                    "the evaluation %r of the experiment %r is still being run: what it has so far is scored",
+                    stored.evaluation,
+                    experiment,
+                )
+            lanes.append(StoredLane(opened, stored, pattern, layers, threads, samples))
 
     limits = Limits(window=width, max_errors=checked_max_errors(max_errors))
     runner = runner_of(lanes, limits, threads, [experiment], [layers], progress)
@@ -142,12 +149,10 @@ class StoredLane(Lane):
         self.samples = self._outputs(rows)
 
     def _outputs(self, rows: StoredRows) -> Generator[Record, None, None]:
-        taken = 0
         while True:
             for result in rows.chunk:
-                if self.limit is not None and taken >= self.limit * self.repeats:
-                    return
-                taken += 1
+                if self.limit is not None and result.index >= self.limit:
+                    continue
                 record = StoredRecord(result.id, result.index, result.repeat, result.row)
                 record.lane = self
                 record.digest = digest_of(result.id, result.row)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
@@ -17,6 +18,8 @@ __all__ = ["Unfinished"]
 # How many rows are looked up at once. That many are read ahead while there may be stored results for them, and
 # no further than that: from then on rows are read one by one, as they are needed.
 STEP = 2000
+STEP_SECONDS = 0.02
+SLICE = 50
 
 
 class _Some(NamedTuple):
@@ -66,7 +69,10 @@ class Unfinished(Rows[Record]):
                     return True
             elif self._broken is not None:
                 break
-            elif self._is_full() or not await self._rows.refill():
+            elif self._is_full():
+                return False
+            elif not await self._rows.refill():
+                self._ledger.tell_of_gone()
                 return False
         if self._broken is not None:
             raise self._broken
@@ -91,7 +97,13 @@ class Unfinished(Rows[Record]):
         most = STEP if self._limit is None else min(STEP, self._limit - self._index)
         rows: list[Any] = []
         try:
-            rows.extend(islice(self._rows.chunk, most))
+            # Rows at hand come at a stroke; of those that take their time, no more than fit into a moment.
+            until = time.monotonic() + STEP_SECONDS
+            while len(rows) < most and time.monotonic() < until:
+                before = len(rows)
+                rows.extend(islice(self._rows.chunk, min(SLICE, most - before)))
+                if len(rows) == before:
+                    break
         except Exception as error:  # noqa: BLE001 - raised later, once the rows before it are done with
             self._broken = error
         if not rows:

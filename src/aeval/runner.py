@@ -13,6 +13,7 @@ The task group lives in a task of its own, the driver. The consumer only receive
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Coroutine, Generator
@@ -27,7 +28,7 @@ from anyio.abc import TaskGroup
 from aeval.clock import clock_of
 from aeval.context import Desk, Record
 from aeval.errors import RunError, TooManyErrors
-from aeval.journal import MOST_PENDING, Journal
+from aeval.journal import Journal
 from aeval.lane import WAIT, Lane
 from aeval.middleware.concurrency import Concurrency
 from aeval.monitor import Monitor
@@ -38,6 +39,8 @@ from aeval.storage.storage import Storage
 from aeval.threads import Threads
 
 __all__ = ["Limits", "Runner"]
+
+log = logging.getLogger("aeval")
 
 # Where it is not known how many samples there will be, a fraction of errors is judged from this many on.
 FRACTION_FROM = 100
@@ -179,6 +182,11 @@ class Runner:
                 await turn
             except asyncio.CancelledError:
                 await self.cancel()
+                if self.journal is not None:
+                    log.warning(
+                        "the run was interrupted; what has finished is kept as the experiment %r: run it again to go on",
+                        self.journal.terms.experiment,
+                    )
                 raise
         return True
 
@@ -414,7 +422,7 @@ class Runner:
                     self._stopping
                     or len(ready) >= most_ready
                     or len(early) >= window
-                    or (journal is not None and len(journal.pending) >= MOST_PENDING)
+                    or (journal is not None and len(journal.pending) >= journal.most)
                 ):
                     record = WAIT
                 else:
@@ -538,7 +546,7 @@ class Runner:
             return False
         room = len(self.ready) < self.most_ready and len(self._early) < self._window
         if self.journal is not None:
-            room = room and len(self.journal.pending) < MOST_PENDING
+            room = room and len(self.journal.pending) < self.journal.most
         dry = next((lane for lane in self.lanes if lane.dry and not lane.refilling), None) if room else None
         if dry is not None:
             dry.refilling = True

@@ -47,9 +47,15 @@ def test_a_storage_that_is_not_there_is_not_made(tmp_path: Path, command: list[s
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        (["show", "baselnie"], "there is no experiment 'baselnie': did you mean 'baseline'?"),
+        (
+            ["show", "baselnie"],
+            "there is no experiment 'baselnie' in 'sqlite:///.aeval/results.db': did you mean 'baseline'?",
+        ),
         (["show", "baseline", "smus"], "there is no evaluation .* 'smus': did you mean 'sums'"),
-        (["export", "other"], "there is no experiment 'other': did you mean 'baseline'?"),
+        (
+            ["export", "other"],
+            "there is no experiment 'other' in 'sqlite:///.aeval/results.db': there are 'baseline'",
+        ),
         (["delete", "other", "--yes"], "there is no experiment 'other'"),
         (["delete", "baseline", "other", "--yes"], "there is no evaluation .* 'other'"),
         (["rename", "other", "more"], "there is no experiment 'other'"),

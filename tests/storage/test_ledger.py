@@ -221,10 +221,11 @@ def test_run_of_this_process_that_does_not_end() -> None:
 
     async def main() -> float:
         async with Storage(Raced()) as storage:
-            await claimed(storage)
+            first = await claimed(storage)
             began = anyio.current_time()
             with pytest.raises(RunInProgress, match="wait for its end, stop it, or give another experiment"):
                 await ledger(storage).claim()
+            assert first.run.state == "running"
             return anyio.current_time() - began
 
     waited = run_virtual(main)

@@ -66,7 +66,7 @@ def test_made_name_says_what_and_when() -> None:
     ("names", "hint"),
     [
         (["baseline", "other"], r"did you mean 'baseline'\?"),
-        (["f", "e", "d", "c", "b", "a"], r"did you mean 'a', 'b', 'c', 'd', 'e'\?"),
+        (["f", "e", "d", "c", "b", "a"], r"there are 'a', 'b', 'c', 'd', 'e', ..."),
         ([], "there is none yet"),
     ],
 )

@@ -84,8 +84,14 @@ def test_number_that_was_given_to_another_process(process: subprocess.Popen[byte
     """An owner is dead if its number belongs to a process that started at another time."""
     stranger = attrs.evolve(owner_of(process.pid), born=Owner.mine().born)
     assert stranger.is_dead()
-    assert attrs.evolve(Owner.mine(), born="another boot:1").is_dead()
-    assert not attrs.evolve(Owner.mine(), born="another boot:1").is_me()
+    assert attrs.evolve(Owner.mine(), born="another system 1", beat=0.0).is_dead()
+
+
+def test_machine_of_the_same_name() -> None:
+    """An owner on another machine, or in another container, of the same name lives for as long as it says so."""
+    there = attrs.evolve(Owner.mine(), born="another system 1")
+    assert not there.is_dead()
+    assert attrs.evolve(there, beat=there.beat - 61).is_dead()
 
 
 def test_number_is_believed_where_the_start_is_not_known(monkeypatch: pytest.MonkeyPatch) -> None:

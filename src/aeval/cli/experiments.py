@@ -72,6 +72,7 @@ def show_command(experiment: str, evaluation: str | None, storage: str | None, *
     help="Score the outputs of this evaluation only.",
 )
 @storage_option
+@click.option("--expected", metavar="COLUMN", help="The column with the right answer, for aeval's own scorers.")
 @click.option("--samples", type=click.IntRange(min=1), metavar="N", help="Score the first N rows only.")
 @click.option(
     "--max-errors", metavar="N", help="Stop when more samples errored: a count, or a fraction as 0.1."

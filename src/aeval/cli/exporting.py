@@ -47,7 +47,12 @@ def export_results(
 
 def _form_of(path: Path | None) -> str:
     ending = "" if path is None else path.suffix.removeprefix(".").lower()
-    return ending if ending in FORMS else "jsonl"
+    if ending and ending not in FORMS:
+        raise ConfigurationError(
+            f"the output {str(path)!r} ends in {'.' + ending!r}, of which no form is known: end it in "
+            f"{', '.join('.' + form for form in FORMS)}, or give --format"
+        )
+    return ending or "jsonl"
 
 
 def _check(path: Path, *, force: bool) -> None:

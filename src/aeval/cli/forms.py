@@ -12,7 +12,7 @@ from aeval.report.render import as_dict, as_text, counted, facts, metric_rows, s
 from aeval.report.report import Report
 from aeval.result import Result
 from aeval.storage.base import StoredRun
-from aeval.storage.codec import encode
+from aeval.storage.codec import encode, encode_value
 
 __all__ = ["FORMS", "Form", "JsonForm", "MarkdownForm", "TextForm"]
 
@@ -200,7 +200,12 @@ def _parts(result: AnyResult) -> Iterable[tuple[str, str]]:
 
 
 def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
+    if isinstance(value, str):
+        return value
+    try:
+        return repr(value)
+    except ValueError:  # an integer with more digits than Python writes
+        return encode_value(value).decode()
 
 
 def _print_table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

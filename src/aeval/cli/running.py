@@ -128,12 +128,11 @@ def finish(
 
     :param say_more: given the exit code, prints what there is to say beside the report
     """
-    if code == MISUSED and not report.n:
-        return code  # there is nothing to report
-    try:
-        print(json.dumps(report.to_dict(), indent=2) if form == "json" else report, flush=True)  # noqa: T201 - this is what was asked for
-    except BrokenPipeError:  # whoever reads the report has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if report.n or code not in {FAILED, MISUSED}:  # else there is nothing to report
+        try:
+            print(json.dumps(report.to_dict(), indent=2) if form == "json" else report, flush=True)  # noqa: T201 - this is what was asked for
+        except BrokenPipeError:  # whoever reads the report has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if code == 0 and report.n and not report.scored:
         code = complain("no sample was scored: every one of them errored", FAILED)
     if say_more is not None:

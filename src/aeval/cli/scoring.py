@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import attrs
@@ -23,6 +26,7 @@ class ScoreOptions:
     """The options of `aeval score`, as they were given."""
 
     evaluation: str | None
+    expected: str | None
     storage: str | None
     samples: int | None
     max_errors: str | None
@@ -40,7 +44,7 @@ def score_experiment(experiment: str, scorers: tuple[str, ...], options: ScoreOp
     try:
         storage = checked(options.storage)
         with quiet_stdout(options.form):
-            loaded = [load_scorer(scorer) for scorer in scorers]
+            loaded = [_scorer(text, options.expected) for text in scorers]
         made = rescore(
             experiment,
             loaded,
@@ -57,6 +61,28 @@ def score_experiment(experiment: str, scorers: tuple[str, ...], options: ScoreOp
         return complain(error, MISUSED)
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def _scorer(text: str, expected: str | None) -> Callable[..., Any]:
+    """Return a scorer; one of aeval's own takes the right answer from the column that is named."""
+    scorer = load_scorer(text)
+    if expected is None or "::" in text:
+        return scorer
+    if not expected.isidentifier():
+        raise ConfigurationError(f"the column {expected!r} of --expected is not a name: give that of a column")
+
+    @wraps(scorer)
+    def with_column(output: Any, **columns: Any) -> Any:
+        return scorer(output, columns[expected])
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    with_column.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+        [
+            inspect.Parameter("output", inspect.Parameter.POSITIONAL_OR_KEYWORD),
+            inspect.Parameter(expected, kind),
+        ]
+    )
+    return with_column
 
 
 def _say_where(report: Report[Any, Any], code: int, experiment: str, options: ScoreOptions) -> None:

@@ -52,5 +52,5 @@ def with_storage(command: list[str], url: str | None) -> str:
     :param url: as it was given; a password in it is left out
     """
     if url is not None:
-        command = [*command, "--storage", open_storage(url).url if "@" in url else url]
+        command = [*command, "--storage", open_storage(url).url if url.startswith("postgres") else url]
     return shlex.join(command)

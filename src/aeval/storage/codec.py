@@ -74,8 +74,19 @@ def digest_of(sample_id: SampleId, row: Any) -> int:
     try:
         packed = _pack_sorted((sample_id, row))
     except Exception:  # noqa: BLE001 - keys that are no texts, half surrogates, cycles: the slow way knows them all
-        packed = _encode_sorted(_stated((sample_id, row)))
+        packed = _encode_sorted(_in_order(_stated((sample_id, row))))
     return xxh3_64_intdigest(packed) & _MASK
+
+
+def _in_order(form: Any) -> Any:
+    """Return a stated form with the pairs of each `$dict` in an order that does not depend on that of the keys."""
+    if isinstance(form, list):
+        return [_in_order(item) for item in form]
+    if not isinstance(form, dict):
+        return form
+    if isinstance(pairs := form.get("$dict"), list):
+        return {"$dict": sorted(map(_in_order, pairs), key=_encode_sorted)}
+    return {key: _in_order(item) for key, item in form.items()}
 
 
 def digests_of(ids: Sequence[SampleId], rows: Sequence[Any]) -> list[int]:
@@ -346,7 +357,7 @@ def _mapping_form(value: dict[Any, Any], above: tuple[int, ...]) -> Any:
     pairs = [(_key_form(key, above), _stated(item, above)) for key, item in dict.items(value)]
     plain = {key: item for key, item in pairs if type(key) is str}
     if len(plain) < len(pairs) or (len(plain) == 1 and pairs[0][0] in _READERS):
-        return {"$dict": sorted(map(list, pairs), key=_encode_sorted)}
+        return {"$dict": [list(pair) for pair in pairs]}
     return plain
 
 

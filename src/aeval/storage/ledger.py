@@ -258,6 +258,16 @@ class Ledger:
         """How many stored records no row of the dataset was found for yet."""
         return self.before.n - self._met
 
+    def tell_of_gone(self) -> None:
+        """Tell of the stored results for which the dataset, now at its end, had no row."""
+        if self.unmet > 0 and self.run.repeats <= self._repeats:
+            log.warning(
+                "%d stored results of the evaluation %r belong to samples that are not in the dataset any longer, and "
+                "are in its report all the same: begin a new run with fresh=True (--fresh) to leave them out",
+                self.unmet,
+                self.run.evaluation,
+            )
+
     async def unfinished(self, ids: Sequence[SampleId], digests: Sequence[int]) -> list[list[Todo]] | None:
         """Tell what is to be run of these samples: for each, its repeats; None if there is nothing.
 
@@ -347,8 +357,9 @@ def two_rows(sample_id: SampleId, index: int) -> DatasetError:
 
 
 def _in_progress(run: StoredRun) -> RunInProgress:
+    mine = " (this one)" if run.owner is not None and run.owner.is_me() else ""
     return RunInProgress(
-        f"the evaluation {run.evaluation!r} of the experiment {run.experiment!r} is being run by {run.owner}: "
+        f"the evaluation {run.evaluation!r} of the experiment {run.experiment!r} is being run by {run.owner}{mine}: "
         "wait for its end, stop it, or give another experiment"
     )
 

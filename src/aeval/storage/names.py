@@ -12,6 +12,7 @@ from aeval.errors import ExperimentError
 __all__ = ["checked_name", "new_name", "not_there"]
 
 MOST_CHARACTERS = 200
+MOST_LISTED = 5
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 
 
@@ -46,12 +47,19 @@ def new_name(evaluations: Iterable[str]) -> str:
     return f"{what}-{datetime.now().astimezone():%Y%m%d-%H%M%S-%f}"
 
 
-def not_there(what: str, name: str, names: Iterable[str]) -> ExperimentError:
+def not_there(what: str, name: str, names: Iterable[str], where: str = "") -> ExperimentError:
     """Return the error for a name that is not there, with the nearest ones that are.
 
     :param what: what is not there, as in `"experiment"`
+    :param where: where it is not, as in `" in 'sqlite:///results.db'"`
     """
     known = list(names)
-    near = difflib.get_close_matches(name, known, n=3) or sorted(known)[:5]
-    hint = f"did you mean {', '.join(map(repr, near))}?" if near else "there is none yet"
-    return ExperimentError(f"there is no {what} {name!r}: {hint}")
+    near = difflib.get_close_matches(name, known, n=3)
+    if near:
+        hint = f"did you mean {', '.join(map(repr, near))}?"
+    elif known:
+        more = ", ..." if len(known) > MOST_LISTED else ""
+        hint = f"there are {', '.join(map(repr, sorted(known)[:MOST_LISTED]))}{more}"
+    else:
+        hint = "there is none yet"
+    return ExperimentError(f"there is no {what} {name!r}{where}: {hint}")

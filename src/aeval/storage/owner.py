@@ -69,7 +69,9 @@ class Owner:
     def is_dead(self) -> bool:
         """Tell whether it has ended: for certain on this host, by its silence on another one."""
         # On Windows, the call below would not ask after a process but end it.
-        if self.host != socket.gethostname() or os.name == "nt":
+        system, mine = _system(self.born), _system(_born(os.getpid()))
+        elsewhere = self.host != socket.gethostname() or (system and mine and system != mine)
+        if elsewhere or os.name == "nt":
             return time.time() - self.beat > STALE_SECONDS
         if self.pid == os.getpid() and self.token:
             return self.token not in _HELD
@@ -91,9 +93,15 @@ def _born(pid: int) -> str:
     """Return a process's start in ticks since the host's boot, with the boot's own id, where Linux tells them."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace")  # with a name, which may be any bytes
+        # Two machines, or two containers of one, may have the same name, and the same number for different processes.
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        space = Path(f"/proc/{os.getpid()}/ns/pid").readlink().name
         fields = stat.rpartition(")")[2].split()
     except OSError:
         return ""
     # A process that has ended and that nobody has waited for yet is dead too.
-    return "dead" if fields[0] == "Z" else f"{boot}:{fields[19]}"
+    return "dead" if fields[0] == "Z" else f"{boot} {space} {fields[19]}"
+
+
+def _system(born: str) -> str:
+    return born.rpartition(" ")[0]

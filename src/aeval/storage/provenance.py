@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from anyio import to_thread
@@ -34,10 +35,20 @@ def session_of(*, dataset: str | None, source: str | None) -> Session:
         started=time.time(),
         aeval=installed,
         python=platform.python_version(),
-        command_line=shlex.join(_without_secrets(sys.orig_argv)),
+        command_line=shlex.join(_without_secrets(_arguments())),
         dataset=dataset,
         source=source,
     )
+
+
+def _arguments() -> list[str]:
+    # Of the command, what was typed, and not where it was found.
+    if Path(sys.argv[0]).stem == "aeval":
+        return ["aeval", *sys.argv[1:]]
+    return sys.orig_argv
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def source_of(calls: Iterable[Callable[..., Any]]) -> str:
@@ -54,10 +65,13 @@ def _text_of(call: Any) -> str:
     for source in (call, type(call)):
         try:
             return inspect.getsource(source)
-        except (OSError, TypeError):
+        except Exception:  # noqa: BLE001, S110 - no file, or one that somebody is editing: then its code will do
             pass
     code = getattr(call, "__code__", None)
-    return repr((code.co_code, code.co_consts)) if code is not None else type(call).__qualname__
+    if code is None:
+        return type(call).__qualname__
+    # The code of a function inside of it has an address in its repr, which is another one in each process.
+    return _ADDRESS.sub("", repr((code.co_code, code.co_consts, code.co_names)))
 
 
 def _without_secrets(arguments: Iterable[str]) -> list[str]:

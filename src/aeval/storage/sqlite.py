@@ -26,7 +26,7 @@ import msgspec
 from aeval.errors import ConfigurationError, StorageError, StorageVersionError
 from aeval.sample import SampleId
 from aeval.storage.base import Counts, DuplicateSample, Entry, Known, StoredRun
-from aeval.storage.codec import encode
+from aeval.storage.codec import decode_value, encode, encode_value
 
 __all__ = ["SqliteBackend"]
 
@@ -237,7 +237,7 @@ class SqliteBackend:
             with suppress(sqlite3.IntegrityError):
                 return connection.execute(
                     "INSERT INTO runs (experiment, evaluation, number, version, about) VALUES (?, ?, ?, 1, ?)",
-                    (run.experiment, run.evaluation, run.number, msgspec.json.encode(run)),
+                    (run.experiment, run.evaluation, run.number, encode_value(run)),
                 ).lastrowid
             return None
 
@@ -250,7 +250,7 @@ class SqliteBackend:
         def update(connection: sqlite3.Connection) -> int:
             return connection.execute(
                 "UPDATE runs SET about = ?, version = version + 1 WHERE key = ? AND version = ?",
-                (msgspec.json.encode(run), run.key, run.version),
+                (encode_value(run), run.key, run.version),
             ).rowcount
 
         updated = await self._writing.call(update)
@@ -270,14 +270,7 @@ class SqliteBackend:
 
     async def delete_run(self, key: int) -> None:
         """Remove a run with all of its results."""
-
-        def delete(connection: sqlite3.Connection) -> None:
-            with _Transaction(connection):
-                connection.execute("DELETE FROM results WHERE number BETWEEN ? AND ?", _numbers_of(key))
-                connection.execute("DELETE FROM records WHERE run = ?", (key,))
-                connection.execute("DELETE FROM runs WHERE key = ?", (key,))
-
-        await self._writing.call(delete)
+        await self._writing.call(lambda connection: _delete_run(connection, key))
         self._numbers.pop(key, None)
 
     # Results.
@@ -317,6 +310,11 @@ class SqliteBackend:
                 return
             raise _duplicate(connection, key, entries) from None
         self._refuse_if_gone()
+        if connection.execute("SELECT 1 FROM runs WHERE key = ?", (key,)).fetchone() is None:
+            _delete_run(connection, key)
+            raise StorageError(
+                f"the storage {self.url!r} failed: the run was deleted while it was being written: run it again"
+            )
         self._numbers[key] = number + len(entries)
 
     def _commit_any(
@@ -560,7 +558,7 @@ def _plain_insert(n: int) -> str:
 _SETTLED = "FROM records WHERE run = ? AND repeat < ? AND ok = 1 AND id "
 _SETTLED_IN = f"SELECT count(*), {{}} {_SETTLED} IN ({{}})"
 _SETTLED_RANGE = f"SELECT count(*), {{}} {_SETTLED} BETWEEN ? AND ?"
-_SETTLED_BETWEEN = f"SELECT count(*), {{}} FROM (SELECT digest {_SETTLED} BETWEEN ? AND ? LIMIT ?)"
+_SETTLED_BETWEEN = f"SELECT count(*), {{}} FROM (SELECT digest {_SETTLED} BETWEEN ? AND ? LIMIT ?)"  # noqa: S608 - of constants
 
 
 def _are_alike(forms: Sequence[Any]) -> bool:
@@ -570,6 +568,13 @@ def _are_alike(forms: Sequence[Any]) -> bool:
 def _total(connection: sqlite3.Connection, sql: str, given: list[Any]) -> tuple[int, int]:
     n, low, high = connection.execute(sql, given).fetchone()
     return n, ((high or 0) << 26) + (low or 0)
+
+
+def _delete_run(connection: sqlite3.Connection, key: int) -> None:
+    with _Transaction(connection):
+        connection.execute("DELETE FROM results WHERE number BETWEEN ? AND ?", _numbers_of(key))
+        connection.execute("DELETE FROM records WHERE run = ?", (key,))
+        connection.execute("DELETE FROM runs WHERE key = ?", (key,))
 
 
 def _supersede(connection: sqlite3.Connection, record: tuple[Any, ...]) -> None:
@@ -624,5 +629,5 @@ def _id_form(sample_id: SampleId) -> Any:
 
 
 def _run_of(key: int, experiment: str, version: int, about: bytes) -> StoredRun:
-    run = msgspec.json.decode(about, type=StoredRun)
+    run = msgspec.convert(decode_value(about), StoredRun)
     return attrs.evolve(run, key=key, version=version, experiment=experiment)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from functools import partial
 from pathlib import Path
@@ -264,7 +265,8 @@ class Storage:
 
     async def no_such(self, experiment: str) -> ExperimentError:
         """Return the error for an experiment that is not there, with the nearest names."""
-        return not_there("experiment", experiment, [name async for name in self.experiments()])
+        names = [name async for name in self.experiments()]
+        return not_there("experiment", experiment, names, f" in {self.url!r}")
 
 
 def decoded(bodies: Sequence[bytes], run: StoredRun) -> list[Result[Any, Any]]:
@@ -304,9 +306,11 @@ def open_storage(url: str | Storage | None = None) -> Storage:
         return url
     given = DEFAULT_URL if url is None else str(url)
     scheme, separator, rest = given.partition("://")
+    shown = _without_password(given)
     if not separator:
+        path = given if re.fullmatch(r"[^:@?]+", given) else "results"
         raise ConfigurationError(
-            f"the storage {given!r} is no URL: write 'sqlite:///{given}' for a file, or 'jsonl://{given}' for a folder"
+            f"the storage {shown!r} is no URL: write 'sqlite:///{path}' for a file, or 'jsonl://{path}' for a folder"
         )
     if scheme in {"postgresql", "postgres"}:
         from aeval.storage.postgres import PostgresBackend
@@ -317,7 +321,7 @@ def open_storage(url: str | Storage | None = None) -> Storage:
         hint = (
             f"did you mean {near[0] + '://'!r}?" if near else f"give {', '.join(f'{s}://' for s in _SCHEMES)}"
         )
-        raise ConfigurationError(f"the storage {given!r} is of an unknown kind, {scheme!r}: {hint}")
+        raise ConfigurationError(f"the storage {shown!r} is of an unknown kind, {scheme!r}: {hint}")
     place, _, query = rest.partition("?")
     durability = _durability(query, given)
     if scheme == "memory":
@@ -332,6 +336,12 @@ def open_storage(url: str | Storage | None = None) -> Storage:
         make = partial(JsonlBackend, folder, url=f"jsonl://{place}", durability=durability)
         return _storage(make, path=folder / "aeval.json")
     return _sqlite(place, durability, given)
+
+
+def _without_password(url: str) -> str:
+    """Return a URL as it may be shown, whatever it is."""
+    url = re.sub(r"(?<=://)[^/@]*@|^[^/@]*@", "***@", url)
+    return re.sub(r"(?i)((?:password|passwd|pwd|token|key|secret)=)[^&]*", r"\1***", url)
 
 
 def _sqlite(place: str, durability: str, given: str) -> Storage:

@@ -7,11 +7,15 @@ import os
 import sqlite3
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 __all__ = ["append", "fix_of", "lock", "locked", "replace_file", "sync_folder", "unlock"]
+
+# How long to wait for a file that another program has locked, in seconds.
+PATIENCE = 30.0
 
 if sys.platform == "win32":
     import msvcrt
@@ -39,8 +43,19 @@ else:
         """Wait until no other process, and no other opening of the file, has locked it.
 
         :param shared: others may lock it as well that share it too
+        :raises TimeoutError: if somebody keeps it for longer than `PATIENCE`
         """
-        fcntl.flock(fd, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+        until, pause = time.monotonic() + PATIENCE, 0.001
+        while True:
+            try:
+                fcntl.flock(fd, fcntl.LOCK_NB | (fcntl.LOCK_SH if shared else fcntl.LOCK_EX))
+            except BlockingIOError:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"another program has kept it locked for {PATIENCE:g} s") from None
+            else:
+                return
+            time.sleep(pause)
+            pause = min(0.05, 2 * pause)
 
     def unlock(fd: int) -> None:
         """Let others lock it."""
@@ -131,4 +146,6 @@ def fix_of(error: Exception, otherwise: str = _LOOK) -> str:
     """
     if isinstance(error, sqlite3.Error):
         return "free some space in the folder for temporary files, or set SQLITE_TMPDIR to another one"
+    if isinstance(error, TimeoutError):
+        return "close that program, and run again with the same experiment to go on"
     return _FIXES.get(getattr(error, "errno", None) or 0, otherwise)
