@@ -201,9 +201,11 @@ class SqliteBackend:
         return StorageError(f"the storage {self.url!r} failed: {text}: {fix}")
 
     def _open(self, connection: sqlite3.Connection) -> None:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        # At one moment: another process may be making the schema.
+        with _Transaction(connection, "BEGIN"):
+            (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            (application,) = connection.execute("PRAGMA application_id").fetchone()
         if application != APPLICATION_ID and tables:
             raise ConfigurationError(
                 f"the file {str(self._path)!r} is a database of another program: give the path of another file"
@@ -478,11 +480,12 @@ def _close(held: list[sqlite3.Connection]) -> None:
 class _Transaction:
     """All or nothing."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, begin: str = "BEGIN IMMEDIATE") -> None:
         self._connection = connection
+        self._begin = begin
 
     def __enter__(self) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
+        self._connection.execute(self._begin)
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is None:
