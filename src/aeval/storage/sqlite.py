@@ -263,9 +263,9 @@ class SqliteBackend:
 
         def rename(connection: sqlite3.Connection) -> int:
             return connection.execute(
-                "UPDATE runs SET experiment = ?1, version = version + 1 "
-                "WHERE experiment = ?2 AND NOT EXISTS (SELECT 1 FROM runs WHERE experiment = ?1)",
-                (name, experiment),
+                "UPDATE runs SET experiment = ?, version = version + 1 "
+                "WHERE experiment = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE experiment = ?)",
+                (name, experiment, name),
             ).rowcount
 
         return await self._writing.call(rename) > 0
@@ -551,11 +551,18 @@ def _plain_values(number: int, key: int, entries: Sequence[Entry]) -> list[Any] 
     return values
 
 
+_PLAIN_INSERT = """
+    INSERT INTO results (number, run, id, repeat, digest, superseded, ok, body)
+    SELECT batch.first + column1, batch.run, column2, 0, column3, 0, 1, column4
+    FROM (SELECT ? AS first, ? AS run) AS batch CROSS JOIN
+"""
+
+
 @lru_cache(maxsize=64)
 def _plain_insert(n: int) -> str:
     """Return the statement for n results of which only id, digest and body differ: each value has to be bound."""
-    rows = (f"(?1+{place},?2,?{3 * place + 3},0,?{3 * place + 4},0,1,?{3 * place + 5})" for place in range(n))
-    return _INSERT + ",".join(rows)
+    rows = ",".join(f"({place},?,?,?)" for place in range(n))
+    return f"{_PLAIN_INSERT} (VALUES {rows}) AS rows"
 
 
 _SETTLED = "FROM records WHERE run = ? AND repeat < ? AND ok = 1 AND id "
