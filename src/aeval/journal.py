@@ -30,7 +30,7 @@ __all__ = ["MOST_PENDING", "Journal"]
 
 # Finished results that gather while others are being committed; beyond this, no sample is admitted. As many as that
 # where they are short, and fewer where they are long.
-MOST_PENDING = 1024
+MOST_PENDING = 512
 FIRST_PENDING = 64
 PENDING_BYTES = 16_000_000
 # How long a run that is over waits for git, in seconds.
